@@ -1,0 +1,1 @@
+"""coregraft: a linter and compiler that takes ONNX models to Core ML."""

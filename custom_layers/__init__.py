@@ -1,0 +1,1 @@
+"""What happens to an op that has no lowering."""

@@ -1,0 +1,1 @@
+"""The rewrites: one rule or pass a file."""

@@ -1,0 +1,1 @@
+"""The engine: graph, loading, patterns, driver, passes contract. Knows ONNX and networkx, nothing of Core ML."""
