@@ -24,13 +24,6 @@ _BODIES = {
             y = Add (product, b)
         }}
     """,
-    "LinearNoBias": """
-        <domain: "coregraft", opset_import: ["" : {opset}]>
-        LinearNoBias (x, w) => (y) {{
-            wt = Transpose <perm = [1, 0]> (w)
-            y = MatMul (x, wt)
-        }}
-    """,
 }
 
 

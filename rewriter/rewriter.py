@@ -1,0 +1,428 @@
+"""The only way a pass changes a graph: every mutation is an event, journalled so that it can be undone."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from coregraft.rewriter.errors import CoregraftError
+from coregraft.rewriter.graph import Graph, Op, Origin
+from coregraft.rewriter.types import Array, Const, TensorType, ValueType
+
+#: What a value may be given as: its name, a view or handle with a ``name``, or None for an omitted operand.
+ValueLike = Any
+
+
+class TypeChanged(CoregraftError):
+    """A replacement would change the element type or shape of a value; the rewrite is undone."""
+
+    def __init__(self, value: str, old: ValueType, new: ValueType) -> None:
+        super().__init__("replacement-changes-type", f'"{value}" would change from {old} to {new}', node=value)
+
+
+class Rewriter:
+    """Mutates one graph on behalf of one pass.
+
+    Attributes:
+        graph: the graph, always consistent between two calls.
+        events: how often each kind of event took place: ``inserted``, ``removed``, ``updated``, ``replaced``,
+            ``retyped``. No events means that nothing changed: nobody reports that by hand.
+        touched: ids of ops that are new or whose surroundings changed since the driver last took them.
+    """
+
+    def __init__(self, graph: Graph, pass_name: str = "") -> None:
+        self.graph = graph
+        self.pass_name = pass_name
+        self.rule_name = ""
+        self.events: Counter[str] = Counter()
+        self.touched: list[int] = []
+        self._undo: list[Callable[[], None]] = []
+        self._pos: int | None = None
+        self._anchor: str = ""
+        self._replaced: tuple[str, ...] = ()
+
+    # ---------------------------------------------------------------- where new ops go
+
+    def at(self, op_ids: Sequence[int], rule_name: str | None = None) -> None:
+        """New ops from here on stand for ``op_ids`` (the first is the root): place, names and origin follow them."""
+        if rule_name is not None:
+            self.rule_name = rule_name
+        root = self.graph.op(op_ids[0])
+        self._pos = self.graph.nodes[op_ids[0]]["pos"]
+        self._anchor = root.name or next((o for o in root.outputs if o), root.type)
+        self._replaced = tuple(_source_names(self.graph.op(i)) for i in op_ids)
+
+    # ---------------------------------------------------------------- inserting
+
+    def const(self, value: Array | Const | Sequence[Any] | float, hint: str = "") -> str:
+        """Add a constant and return its name. Give numpy arrays: a Python number would be int64 or float64."""
+        const = value if isinstance(value, Const) else Const.of(value)
+        name = self.graph.fresh_name(hint or f"{self._anchor}/const")
+        self._add_value(name, const.type, const)
+        return name
+
+    def insert(
+        self,
+        op_type: str,
+        inputs: Sequence[ValueLike],
+        attrs: Mapping[str, Any] | None = None,
+        *,
+        n_outputs: int = 1,
+        outputs: Sequence[str] | None = None,
+        domain: str = "",
+        name: str | None = None,
+        overload: str = "",
+    ) -> Any:
+        """Insert an op; returns the name of its output, or the list of names when there are several.
+
+        Args:
+            inputs: names, views, None for an omitted operand, or numpy arrays, which become constants.
+            outputs: names of results to define (they must have no producer); fresh names when not given.
+        """
+        operands = tuple(self.name_of(i) for i in inputs)
+        if outputs is None:
+            outputs = [self.graph.fresh_name(f"{self._anchor}/{op_type}") for _ in range(n_outputs)]
+            for output in outputs:
+                self._add_value(output, None, None)
+        if name is None:
+            name = f"{self._anchor}/{op_type}"
+        origin = Origin(self.pass_name, self.rule_name, self._replaced) if self.pass_name else None
+        clean = {k: tuple(v) if type(v) is list else v for k, v in (attrs or {}).items() if v is not None}
+        op = Op(op_type, operands, tuple(outputs), clean, domain, name, overload, _captures(clean), origin)
+        op_id = self._add_op(op, self._pos)
+        self._infer(op_id)
+        return outputs[0] if len(outputs) == 1 else list(outputs)
+
+    def name_of(self, value: ValueLike) -> str:
+        """The value name behind a name, a view, None, or an array (which is added as a constant)."""
+        if value is None:
+            return ""
+        if isinstance(value, str):
+            return value
+        if isinstance(value, (np.ndarray, np.generic, Const)):
+            return self.const(value)
+        return str(value.name)
+
+    # ---------------------------------------------------------------- changing and removing
+
+    def update(
+        self,
+        op_id: int,
+        *,
+        inputs: Sequence[ValueLike] | None = None,
+        outputs: Sequence[str] | None = None,
+        attrs: Mapping[str, Any] | None = None,
+        type: str | None = None,
+        domain: str | None = None,
+    ) -> None:
+        """Put a changed op in the place of an op. ``attrs`` replaces all attributes; None as a value drops one."""
+        old = self.graph.op(op_id)
+        changes: dict[str, Any] = {}
+        if inputs is not None:
+            changes["inputs"] = tuple(self.name_of(i) for i in inputs)
+        if outputs is not None:
+            changes["outputs"] = tuple(outputs)
+        if attrs is not None:
+            clean = {k: tuple(v) if type_is_list(v) else v for k, v in attrs.items() if v is not None}
+            changes["attrs"] = clean
+            changes["captures"] = _captures(clean)
+        if type is not None:
+            changes["type"] = type
+        if domain is not None:
+            changes["domain"] = domain
+        new = dataclasses.replace(old, **changes)
+        if new == old:
+            return
+        self._set_op(op_id, new)
+        for value in dict.fromkeys((*old.operands, *old.outputs)):
+            self._drop_if_orphan(value)
+        self._infer(op_id)
+
+    def replace(self, op_ids: Sequence[int], new_values: Mapping[ValueLike, ValueLike]) -> None:
+        """Replace ops by values already in the graph: users and outputs of each old value read the new one.
+
+        Ops of ``op_ids`` are erased as far as nothing uses them any more.
+
+        Raises:
+            TypeChanged: an old and its new value differ in element type or shape; nothing was changed.
+        """
+        for old, new in new_values.items():
+            self.replace_uses(old, new)
+        self._erase_dead(op_ids)
+
+    def replace_uses(self, old: ValueLike, new: ValueLike) -> None:
+        """Let every user of ``old``, and every graph output read from it, read ``new``.
+
+        Raises:
+            TypeChanged: the two differ in element type or shape.
+        """
+        a, b = self.name_of(old), self.name_of(new)
+        if a == b:
+            return
+        self._check_same_type(a, b)
+        for user in self.graph.users(a):
+            self._set_op(user, _renamed(self.graph.op(user), a, b))
+            self.touched.append(user)
+        if a in self.graph.outputs.values():
+            self.set_outputs({name: b if source == a else source for name, source in self.graph.outputs.items()})
+        self.events["replaced"] += 1
+        self._touch_around(b)
+
+    def set_outputs(self, outputs: Mapping[str, str]) -> None:
+        """Re-source the graph's outputs; the public names stay."""
+        old = self.graph.outputs
+        self.graph.set_outputs(outputs)
+        self._undo.append(lambda: self.graph.set_outputs(old))
+        self.events["updated"] += 1
+
+    def set_fact(self, key: str, value: Any) -> None:
+        """Set a model-level fact, an entry of ``graph.graph``."""
+        old, had = self.graph.graph.get(key), key in self.graph.graph
+        self.graph.graph[key] = value
+        self._undo.append(lambda: self.graph.graph.update({key: old}) if had else self.graph.graph.pop(key, None))
+        self.events["updated"] += 1
+
+    def set_type(self, value: ValueLike, type: ValueType | None) -> None:
+        """Set what is known of a value's type."""
+        data = self.graph.nodes[self.name_of(value)]
+        old = data["type"]
+        if old == type:
+            return
+        data["type"] = type
+        self._undo.append(lambda: data.__setitem__("type", old))
+        self.events["retyped"] += 1
+
+    def set_const(self, value: ValueLike, const: Const) -> None:
+        """Turn a value without a producer into a constant, or give a constant another content."""
+        name = self.name_of(value)
+        data = self.graph.nodes[name]
+        old = data["const"]
+        data["const"] = const
+        self._undo.append(lambda: data.__setitem__("const", old))
+        self.events["updated"] += 1
+        self.set_type(name, const.type)
+        self.touched.extend(self.graph.users(name))
+
+    def erase(self, op_id: int) -> None:
+        """Remove an op and the values that nobody needs after it. Its results must have no users."""
+        op = self.graph.op(op_id)
+        producers = [p for v in op.operands if (p := self.graph.producer(v)) is not None]
+        self._remove_op(op_id)
+        for value in dict.fromkeys((*op.outputs, *op.operands)):
+            self._drop_if_orphan(value)
+        self.touched.extend(p for p in producers if p in self.graph)
+
+    def type_of(self, value: ValueLike) -> TensorType | None:
+        """The tensor type of a value."""
+        return self.graph.tensor_type(self.name_of(value))
+
+    # ---------------------------------------------------------------- committing a built replacement
+
+    def commit(self, op_ids: Sequence[int], old: Sequence[str], build: Callable[[], Any]) -> Any:
+        """Let ``build`` insert a replacement for ``op_ids``; the values it returns take the names of ``old``.
+
+        ``build`` may return a falsy non-value (None or a NoMatch), which undoes what it inserted.
+
+        Raises:
+            TypeChanged: a new value differs in type from the old one; everything is undone.
+        """
+        mark, events = len(self._undo), self.events.copy()
+        try:
+            result = build()
+            if result is None or result is False or (not isinstance(result, (str, tuple, list)) and not result):
+                self.rollback(mark, events)
+                return result
+            values = [self.name_of(v) for v in (result if isinstance(result, (tuple, list)) else (result,))]
+            if len(values) != len(old):
+                raise CoregraftError(
+                    "rule-output-count", f"{self.rule_name} returned {len(values)} values for {len(old)}", node=old[0]
+                )
+            self._substitute(op_ids, old, values)
+        except TypeChanged:
+            self.rollback(mark, events)
+            raise
+        return result
+
+    def _substitute(self, op_ids: Sequence[int], old: Sequence[str], new: Sequence[str]) -> None:
+        fresh = {i for v in new if (i := self.graph.producer(v)) is not None and i not in op_ids}
+        names: dict[str, str] = {}
+        for a, b in zip(old, new, strict=True):
+            producer = self.graph.producer(b)
+            takes_name = a != b and producer in fresh and b not in names and self._is_new(b)
+            self._check_same_type(a, b)
+            if takes_name:
+                names[b] = a
+            else:
+                self.replace_uses(a, names.get(b, b))
+        # A new result takes the old name, so that names stay what the source model called them.
+        for b, a in names.items():
+            old_producer = self.graph.producer(a)
+            kind = self.graph.type_of(b) or self.graph.type_of(a)
+            if old_producer is not None:
+                self._detach_output(old_producer, a)
+            self._rename_output(b, a)
+            self.set_type(a, kind)
+            self.touched.extend(self.graph.users(a))
+            self.events["replaced"] += 1
+        self._erase_dead(op_ids)
+
+    def _is_new(self, value: str) -> bool:
+        return not self.graph.public_names(value) and value in self.graph
+
+    def _detach_output(self, op_id: int, value: str) -> None:
+        op = self.graph.op(op_id)
+        self._set_op(op_id, dataclasses.replace(op, outputs=tuple("" if o == value else o for o in op.outputs)))
+
+    def _rename_output(self, old: str, new: str) -> None:
+        for user in self.graph.users(old):
+            self._set_op(user, _renamed(self.graph.op(user), old, new))
+        producer = self.graph.producer(old)
+        assert producer is not None
+        op = self.graph.op(producer)
+        self._set_op(producer, dataclasses.replace(op, outputs=tuple(new if o == old else o for o in op.outputs)))
+        self._drop_if_orphan(old)
+
+    def _erase_dead(self, op_ids: Iterable[int]) -> None:
+        for op_id in sorted(op_ids, key=self.graph.order_key, reverse=True):
+            outputs = [o for o in self.graph.op(op_id).outputs if o]
+            if not any(self.graph._succ[o] or self.graph.public_names(o) for o in outputs):
+                self.erase(op_id)
+
+    # ---------------------------------------------------------------- undoing
+
+    def mark(self) -> int:
+        """A point to which :meth:`rollback` can return."""
+        return len(self._undo)
+
+    def rollback(self, mark: int = 0, events: Counter[str] | None = None) -> None:
+        """Undo everything since ``mark``; the graph is as it was then."""
+        while len(self._undo) > mark:
+            self._undo.pop()()
+        self.events = Counter() if events is None else events
+        self.touched = [i for i in self.touched if i in self.graph]
+
+    @property
+    def changed(self) -> bool:
+        return any(self.events.values())
+
+    # ---------------------------------------------------------------- journalled primitives
+
+    def _add_value(self, name: str, type: ValueType | None, const: Const | None) -> None:
+        self.graph.add_value(name, type, const)
+        self._undo.append(lambda: self.graph.remove_node(name))
+
+    def _add_op(self, op: Op, pos: int | None) -> int:
+        for value in (*op.operands, *(o for o in op.outputs if o)):
+            if value not in self.graph:
+                self._add_value(value, None, None)
+        op_id = self.graph.add_op(op, pos)
+        self._undo.append(lambda: self.graph.remove_node(op_id))
+        self.events["inserted"] += 1
+        self.touched.append(op_id)
+        self.touched.extend(u for o in op.outputs if o for u in self.graph.users(o))
+        return op_id
+
+    def _remove_op(self, op_id: int) -> None:
+        g, data = self.graph, dict(self.graph.nodes[op_id])
+        g.remove_node(op_id)
+
+        def restore() -> None:
+            g.add_node(op_id, **data)
+            g._connect(op_id, data["op"])
+
+        self._undo.append(restore)
+        self.events["removed"] += 1
+
+    def _set_op(self, op_id: int, op: Op) -> None:
+        old = self.graph.op(op_id)
+        for value in (*op.operands, *(o for o in op.outputs if o)):
+            if value not in self.graph:
+                self._add_value(value, None, None)
+        self.graph.set_op(op_id, op)
+        self._undo.append(lambda: self.graph.set_op(op_id, old))
+        self.events["updated"] += 1
+        self.touched.append(op_id)
+
+    def _drop_if_orphan(self, value: str) -> None:
+        g = self.graph
+        if not value or value not in g or g._succ[value] or g._pred[value]:
+            return
+        if value in g.graph.get("inputs", ()) or value in g.outputs.values():
+            return
+        data = dict(g.nodes[value])
+        g.remove_node(value)
+        self._undo.append(lambda: g.add_node(value, **data))
+
+    # ---------------------------------------------------------------- types and surroundings
+
+    def _infer(self, op_id: int) -> None:
+        from coregraft.rewriter.shapes import infer_op_types
+
+        op = self.graph.op(op_id)
+        for value, kind in zip(op.outputs, infer_op_types(self.graph, op_id), strict=False):
+            if value and kind is not None and self.graph.type_of(value) is None:
+                self.set_type(value, kind)
+
+    def _check_same_type(self, old: str, new: str) -> None:
+        a, b = self.graph.type_of(old), self.graph.type_of(new)
+        if a is None or b is None or a == b:
+            return
+        if isinstance(a, TensorType) and isinstance(b, TensorType) and a.dtype == b.dtype:
+            if a.shape is None or b.shape is None:
+                return
+            if len(a.shape) == len(b.shape) and all(_compatible(x, y) for x, y in zip(a.shape, b.shape, strict=True)):
+                return
+        raise TypeChanged(old, a, b)
+
+    def _touch_around(self, value: str) -> None:
+        producer = self.graph.producer(value)
+        if producer is not None:
+            self.touched.append(producer)
+        self.touched.extend(self.graph.users(value))
+
+
+def type_is_list(value: Any) -> bool:
+    """Whether a value is a plain list (which attributes hold as a tuple)."""
+    return type(value) is list
+
+
+def _compatible(a: Any, b: Any) -> bool:
+    return a == b or not isinstance(a, int) or not isinstance(b, int)
+
+
+def _captures(attrs: Mapping[str, Any]) -> tuple[str, ...]:
+    bodies = [v for v in attrs.values() if isinstance(v, Graph)]
+    return tuple(sorted({name for body in bodies for name in body.free_values()}))
+
+
+def _source_names(op: Op) -> str:
+    return op.name or next((o for o in op.outputs if o), op.type)
+
+
+def _renamed(op: Op, old: str, new: str) -> Op:
+    """The op with a value it reads renamed, in its bodies too."""
+    changes: dict[str, Any] = {"inputs": tuple(new if i == old else i for i in op.inputs)}
+    if old in op.captures:
+        attrs = {k: rename_free(v, old, new) if isinstance(v, Graph) else v for k, v in op.attrs.items()}
+        changes["attrs"] = attrs
+        changes["captures"] = _captures(attrs)
+    return dataclasses.replace(op, **changes)
+
+
+def rename_free(body: Graph, old: str, new: str) -> Graph:
+    """A body in which the captured outer value ``old`` is called ``new``; the body itself when it does not read it."""
+    if old not in body or old not in body.free_values():
+        return body
+    copy: Graph = body.copy()
+    kind = copy.type_of(old)
+    users = copy.users(old)
+    copy.add_value(new, kind)
+    for user in users:
+        copy.set_op(user, _renamed(copy.op(user), old, new))
+    copy.set_outputs({name: new if source == old else source for name, source in copy.outputs.items()})
+    copy.remove_node(old)
+    return copy
