@@ -1,1 +1,1 @@
-"""Graph to MIL to Core ML: targets, emitters, packages. The only room that imports coremltools."""
+"""Graph → MIL → Core ML. The only room that imports coremltools."""

@@ -1,0 +1,355 @@
+"""What an emitter works with: the values of the graph as MIL vars, and the checks that keep emitters honest."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, NoReturn
+
+import numpy as np
+
+from coregraft.lowering.names import Names
+from coregraft.lowering.registry import Lowering
+from coregraft.rewriter import schema
+from coregraft.rewriter.errors import CoregraftError, UnsupportedError
+from coregraft.rewriter.graph import Graph, Op
+from coregraft.rewriter.target import ORDER, Target, unhonoured
+from coregraft.rewriter.types import Array, Const, DType, TensorType
+
+#: What Core ML computes in, by ONNX element type (H4.01). Anything absent cannot be lowered.
+CANONICAL: dict[DType, DType] = {
+    DType.FLOAT: DType.FLOAT, DType.DOUBLE: DType.FLOAT, DType.BFLOAT16: DType.FLOAT,
+    DType.FLOAT16: DType.FLOAT16, DType.BOOL: DType.BOOL,
+    DType.INT64: DType.INT32, DType.INT32: DType.INT32, DType.INT16: DType.INT32, DType.INT8: DType.INT32,
+    DType.UINT64: DType.INT32, DType.UINT32: DType.INT32, DType.UINT16: DType.INT32, DType.UINT8: DType.INT32,
+    DType.INT4: DType.INT32, DType.UINT4: DType.INT32, DType.INT2: DType.INT32, DType.UINT2: DType.INT32,
+}  # fmt: skip
+
+#: coremltools' spelling of the canonical element types (``mb.cast(dtype=…)``).
+MIL_NAMES: dict[DType, str] = {DType.FLOAT: "fp32", DType.FLOAT16: "fp16", DType.INT32: "int32", DType.BOOL: "bool"}
+
+_INT32 = np.iinfo(np.int32)
+#: What coremltools raises when it does not take what it is given.
+_BUILDER_ERRORS = (ValueError, TypeError, NotImplementedError, AssertionError, KeyError, IndexError, AttributeError)
+
+#: Emits an op that has no lowering (a custom layer); None where it has nothing to offer either.
+Fallback = Callable[["Emitter", Op], Sequence[Any]]
+
+
+def canonical(dtype: DType, where: str) -> DType:
+    """The element type Core ML computes in for an ONNX one.
+
+    Raises:
+        UnsupportedError: ``dtype-unsupported``: strings, complex numbers, 8- and 4-bit floats.
+    """
+    found = CANONICAL.get(dtype)
+    if found is None:
+        raise UnsupportedError(
+            "dtype-unsupported", f"Core ML has no {dtype.name.lower()} tensors", node=where,
+            hint="fold the value away or cast it to a float or integer type before conversion",
+        )  # fmt: skip
+    return found
+
+
+def canonical_array(array: Array, where: str) -> Array:
+    """An array in the element type Core ML computes in; the same object when it already is.
+
+    ``INT64_MAX`` and ``INT64_MIN``, ONNX's "to the end", become the limits of int32.
+
+    Raises:
+        UnsupportedError: ``dtype-unsupported``; ``int64-overflow`` for an integer that int32 cannot hold.
+    """
+    wanted = canonical(DType.of(array.dtype), where)
+    if array.dtype == wanted.numpy:
+        return array
+    if wanted is not DType.INT32:
+        with np.errstate(over="ignore"):  # fp64 beyond fp32 is inf by the rules of the cast
+            return array.astype(wanted.numpy)
+    if array.dtype.itemsize >= 4 and array.size:
+        inside = (array >= _INT32.min) & (array <= _INT32.max)
+        if array.dtype == np.int64:
+            limits = np.iinfo(np.int64)
+            inside |= (array == limits.max) | (array == limits.min)
+        if not inside.all():
+            raise UnsupportedError(
+                "int64-overflow", f"{array[~inside].ravel()[0]} does not fit into int32, Core ML's widest integer",
+                node=where, hint="use a smaller constant, or a float if it is a quantity",
+            )  # fmt: skip
+        array = np.clip(array, _INT32.min, _INT32.max)
+    return array.astype(np.int32)
+
+
+@dataclass(slots=True)
+class _Scope:
+    """A graph that is being emitted: the function itself, or a body inside an op's block."""
+
+    graph: Graph
+    vars: dict[str, Any] = field(default_factory=dict)
+
+
+class Emitter:
+    """The state of one lowering, handed to every emitter.
+
+    Attributes:
+        mb: coremltools' MIL builder; ops go to the block that is open.
+        target: what is lowered for.
+        names: the names given out so far.
+    """
+
+    def __init__(
+        self, graph: Graph, target: Target, table: dict[tuple[str, str], Lowering], names: Names, fallback: Fallback | None = None
+    ) -> None:
+        from coremltools.converters.mil.mil import Builder
+
+        self.mb: Any = Builder
+        self.target = target
+        self.names = names
+        self._table = table
+        self._fallback = fallback
+        self._scopes = [_Scope(graph)]
+        self._reserved: dict[str, str] = {}
+
+    # ---------------------------------------------------------------- what an emitter asks
+
+    def var(self, name: str) -> Any:
+        """The MIL var of an ONNX value; None for an omitted operand. A constant is emitted at its first use and shared.
+
+        Raises:
+            UnsupportedError: ``int64-overflow`` or ``dtype-unsupported`` for a constant Core ML cannot hold.
+        """
+        if not name:
+            return None
+        for scope in reversed(self._scopes):
+            if name in scope.vars:
+                return scope.vars[name]
+        scope, const = self._holder(name)
+        if const is None:
+            raise CoregraftError("lowering-order", f'value "{name}" is used before it is emitted', node=name)
+        return self._emit_const(scope, name, const)
+
+    def const(self, name: str) -> Array | None:
+        """The content of a value, in ONNX's own element type, when it is known at compile time; else None."""
+        if not name:
+            return None
+        const = self._holder(name)[1]
+        return None if const is None else const.numpy()
+
+    def need_const(self, op: Op, i: int, what: str) -> Array | None:
+        """The content of operand ``i``, None when it is omitted.
+
+        Raises:
+            UnsupportedError: ``const-needed`` when it is computed at run time.
+        """
+        if i >= len(op.inputs) or not op.inputs[i]:
+            return None
+        array = self.const(op.inputs[i])
+        if array is None:
+            raise UnsupportedError(
+                "const-needed", f"{what} must be known at compile time", node=op.label,
+                hint="pin the input shapes (--dim NAME=VALUE) so that it can be folded",
+            )  # fmt: skip
+        return array
+
+    def type(self, name: str) -> TensorType:
+        """The type of a value as the graph has it (ONNX element type, shape maybe with unknown dims).
+
+        Raises:
+            UnsupportedError: ``type-unknown`` for a value without a tensor type.
+        """
+        found = self._holder(name)[0].graph.tensor_type(name)
+        if found is None:
+            raise UnsupportedError("type-unknown", f'the type of "{name}" is not known, or it is no tensor', node=name)
+        return found
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """The shape of a value.
+
+        Raises:
+            UnsupportedError: ``shape-unknown`` when a dim is not a number.
+        """
+        kind = self.type(name)
+        if kind.static_shape is None:
+            raise UnsupportedError(
+                "shape-unknown", f'the shape of "{name}" is not known at compile time: {kind}', node=name,
+                hint="it depends on the data, or an input dim is not pinned (--dim NAME=VALUE)",
+            )  # fmt: skip
+        return kind.static_shape
+
+    def dtype(self, name: str) -> DType:
+        """The element type that a value has in Core ML: FLOAT, FLOAT16, INT32 or BOOL."""
+        return canonical(self.type(name).dtype, name)
+
+    def attr(self, op: Op, name: str) -> Any:
+        """The value of an attribute, else its schema default, else None."""
+        return schema.attr(op, name)
+
+    def name(self, op: Op, i: int = 0) -> str:
+        """The MIL name of result ``i`` of an op: the same at every call."""
+        output = op.outputs[i] if i < len(op.outputs) else ""
+        if not output:
+            return self.names.take(f"{op.name or op.type}_{i}")
+        found = self._reserved.get(output)
+        if found is None:
+            found = self._reserved[output] = self.names.take(output)
+        return found
+
+    def since(self, target: str) -> bool:
+        """Whether MIL ops of a deployment target may be used; never true of a newer one in a neuralnetwork."""
+        if self.target.format == "neuralnetwork":
+            return False
+        return ORDER.index(self.target.name) >= ORDER.index(target)
+
+    @property
+    def opset(self) -> Any:
+        """The MIL opset (a ``coremltools.target``)."""
+        return mil_opset(self.target)
+
+    def refuse(self, op: Op, reason: str, hint: str | None = None) -> NoReturn:
+        """Give up on an op.
+
+        Raises:
+            UnsupportedError: ``op-unsupported``, always.
+        """
+        raise UnsupportedError("op-unsupported", f"{op.label}: {reason}", node=op.label, hint=hint)
+
+    def body(self, graph: Graph, arguments: Sequence[Any] = ()) -> list[Any]:
+        """Emit a body (of If, Loop, Scan) into the block that is open, and return the vars of its outputs in order.
+
+        Args:
+            graph: the body; it sees the values of the graphs around it.
+            arguments: the vars of its inputs.
+        """
+        with self._entered(graph):
+            for name, var in zip(graph.inputs, arguments, strict=True):
+                self.bind(name, var)
+            self.run()
+            return [self.var(value) for value in graph.outputs.values()]
+
+    # ---------------------------------------------------------------- the machine
+
+    def reserve(self, value: str, name: str) -> None:
+        """Fix the MIL name of a value before it is emitted."""
+        self._reserved[value] = name
+
+    def is_emitted(self, value: str) -> bool:
+        """Whether a value of the outermost graph has a var."""
+        return value in self._scopes[0].vars
+
+    def mil_name(self, value: str) -> str:
+        """The MIL name of a value of the outermost graph that has been emitted."""
+        return str(self._scopes[0].vars[value].name)
+
+    def bind(self, name: str, var: Any) -> None:
+        """Make a MIL var the content of a value of the graph that is being emitted."""
+        self._scopes[-1].vars[name] = var
+
+    def run(self) -> None:
+        """Emit every op of the innermost graph in topological order."""
+        graph = self._scopes[-1].graph
+        for op_id in graph.topological():
+            self.emit(graph.op(op_id))
+
+    def emit(self, op: Op) -> None:
+        """Emit one op and check the result against the graph.
+
+        Raises:
+            UnsupportedError: ``op-no-lowering``; ``attribute-unsupported``; ``lowering-failed`` when coremltools
+                does not take what the emitter gave it; and what the emitter raises.
+            CoregraftError: ``lowering-type-mismatch``, a bug in the emitter.
+        """
+        try:
+            result = self._lowering(op)(self, op)
+        except _BUILDER_ERRORS as error:
+            raise UnsupportedError("lowering-failed", f"{op.label}: {error}", node=op.label) from error
+        results = list(result) if isinstance(result, (list, tuple)) else [result]
+        for i, output in enumerate(op.outputs):
+            if not output:
+                continue
+            var = results[i] if i < len(results) else None
+            if var is None:
+                graph = self._scopes[-1].graph
+                if graph.users(output) or graph.public_names(output):
+                    raise CoregraftError("lowering-type-mismatch", f"{op.label}: result {i} was not emitted", node=op.label)
+                continue
+            self._check(op, output, var)
+            self.bind(output, var)
+
+    def _lowering(self, op: Op) -> Callable[[Emitter, Op], Any]:
+        found = self._table.get(op.key)
+        wrong = unhonoured(op, found.attrs) if found else {}
+        if found and not wrong:
+            return found.emit
+        if self._fallback is not None:
+            return self._fallback
+        if found is None:
+            raise UnsupportedError("op-no-lowering", f"{op.label} has no lowering for {self.target}", node=op.label)
+        name, value = min(wrong.items())
+        raise UnsupportedError(
+            "attribute-unsupported", f"{op.label}: attribute {name}={value!r} is not honoured for {self.target}", node=op.label
+        )
+
+    def _check(self, op: Op, output: str, var: Any) -> None:
+        kind = self._scopes[-1].graph.tensor_type(output)
+        if kind is None:
+            return
+        wanted = MIL_NAMES[canonical(kind.dtype, op.label)]
+        found = mil_dtype(var)
+        if found != wanted:
+            raise CoregraftError(
+                "lowering-type-mismatch", f'{op.label}: "{output}" is {found} in MIL and {wanted} in the graph', node=op.label
+            )
+        if kind.shape is None:
+            return
+        shape = tuple(var.shape)
+        if len(shape) != len(kind.shape) or any(
+            isinstance(want, int) and isinstance(have, (int, np.integer)) and int(have) != want
+            for have, want in zip(shape, kind.shape, strict=True)
+        ):
+            raise CoregraftError(
+                "lowering-type-mismatch", f'{op.label}: "{output}" has shape {shape} in MIL and is {kind} in the graph', node=op.label
+            )
+
+    def _holder(self, name: str) -> tuple[_Scope, Const | None]:
+        """The scope that defines a value, and its content if it is a constant."""
+        for scope in reversed(self._scopes):
+            data = scope.graph.nodes.get(name)
+            if data is not None and (data["const"] is not None or scope.graph.producer(name) is not None or name in scope.vars):
+                return scope, data["const"]
+        for scope in reversed(self._scopes):  # an input that is not bound yet, or a value nobody defines
+            if name in scope.graph.nodes:
+                return scope, None
+        raise CoregraftError("lowering-order", f'value "{name}" does not exist', node=name)
+
+    def _emit_const(self, scope: _Scope, name: str, const: Const) -> Any:
+        array = canonical_array(const.numpy(), name)
+        var = self.mb.const(val=array if array.ndim else array[()], name=self.names.take(name))
+        # A const emitted inside a block is not visible outside of it, so it belongs to the innermost scope.
+        (scope if scope is self._scopes[0] and len(self._scopes) == 1 else self._scopes[-1]).vars[name] = var
+        return var
+
+    @contextmanager
+    def _entered(self, graph: Graph) -> Iterator[None]:
+        self._scopes.append(_Scope(graph))
+        reserved = dict(self._reserved)
+        try:
+            yield
+        finally:
+            self._scopes.pop()
+            self._reserved = reserved
+
+
+def mil_dtype(var: Any) -> str:
+    """coremltools' name of the element type of a var (``fp32``, ``int32``, …)."""
+    from coremltools.converters.mil.mil import types
+
+    return str(types.builtin_to_string(var.dtype))
+
+
+@functools.cache
+def mil_opset(target: Target) -> Any:
+    """The MIL opset that a target is built with: its own, or iOS 13's for a neuralnetwork."""
+    import coremltools
+
+    return coremltools.target.iOS13 if target.format == "neuralnetwork" else coremltools.target[target.name]

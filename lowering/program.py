@@ -1,0 +1,219 @@
+"""A graph as a MIL program: inputs and outputs as Core ML takes them, and every op through its emitter."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from coregraft.lowering.emitter import MIL_NAMES, Emitter, Fallback, canonical, mil_dtype, mil_opset
+from coregraft.lowering.names import Names
+from coregraft.lowering.registry import table_for
+from coregraft.rewriter.errors import UnsupportedError
+from coregraft.rewriter.graph import Graph, Op
+from coregraft.rewriter.target import Target
+from coregraft.rewriter.types import DType, TensorType
+
+
+@dataclass(frozen=True, slots=True)
+class Feature:
+    """An input or output of the package, and what it is in the ONNX model.
+
+    Attributes:
+        name: the ONNX name.
+        feature: the name in the package.
+        type: the ONNX type.
+        dtype: element type in the package.
+        shape: shape in the package; ``(1,)`` where ONNX has a scalar. None: it depends on the data.
+    """
+
+    name: str
+    feature: str
+    type: TensorType
+    dtype: DType
+    shape: tuple[int, ...] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Lowered:
+    """A MIL program with the record of what became of the names.
+
+    Attributes:
+        program: the ``coremltools`` MIL ``Program``.
+        inputs, outputs: the features of the package, in the order of the ONNX model.
+        names: ONNX value name -> MIL name, for every value that was emitted under a name of its own.
+    """
+
+    program: Any
+    inputs: tuple[Feature, ...]
+    outputs: tuple[Feature, ...]
+    names: Mapping[str, str]
+
+
+def build_program(graph: Graph, target: Target) -> Any:
+    """The MIL ``Program`` of a graph. See :func:`lower_graph`."""
+    return lower_graph(graph, target).program
+
+
+def lower_graph(graph: Graph, target: Target, fallback: Fallback | None = None) -> Lowered:
+    """Lower a graph whose input shapes are numbers.
+
+    Args:
+        graph: typed, at the internal opset; it is not changed.
+        target: deployment target and format.
+        fallback: emits the ops that have no lowering; without it they are an error.
+
+    Raises:
+        UnsupportedError: ``dims-unpinned``; ``no-inputs``; ``rank-unsupported``; ``op-no-lowering``, which names all of them;
+            and what the emitters raise.
+        CoregraftError: ``lowering-type-mismatch``: an emitter's result is not of the type that the graph says.
+    """
+    from coremltools.converters.mil.mil import Builder, Function, Program
+
+    _require_pinned(graph)
+    if fallback is None:
+        require_lowerings(graph, target)
+    Builder.name_count.clear()  # the builder counts names per process; output must not depend on earlier conversions
+    names = Names()
+    emitter = Emitter(graph, target, table_for(target.name, target.format), names, fallback)
+    inputs = [_input_feature(graph, name, names.take(name), target) for name in graph.inputs]
+    outputs = _reserve_outputs(graph, emitter, names)
+    placeholders = {f.feature: Builder.placeholder(f.shape, _mil_type(f.dtype)) for f in inputs}
+    with Function(placeholders, opset_version=mil_opset(target)) as function:
+        for feature in inputs:
+            emitter.bind(feature.name, _enter(emitter, feature, function.inputs[feature.feature]))
+        emitter.run()
+        results = [_leave(emitter, graph, public, feature) for public, feature in outputs]
+        function.set_outputs([var for var, _ in results])
+    program = Program()
+    program.add_function("main", function)
+    emitted = {v: emitter.mil_name(v) for v in graph.values() if emitter.is_emitted(v)}
+    return Lowered(program, tuple(inputs), tuple(feature for _, feature in results), emitted)
+
+
+def require_lowerings(graph: Graph, target: Target) -> None:
+    """Check that every op has a lowering, bodies included.
+
+    Raises:
+        UnsupportedError: ``op-no-lowering`` listing each op type that has none: how many, the first of them, the reason.
+    """
+    missing: dict[tuple[str, str, str], list[Op]] = defaultdict(list)
+    for op in all_ops(graph):
+        reason = target.why_not(op)
+        if reason is not None:
+            missing[(op.domain, op.type, reason)].append(op)
+    if not missing:
+        return
+    lines = [
+        f"{(domain + '.') if domain else ''}{kind} x{len(ops)} (first: {ops[0].label}): {reason}"
+        for (domain, kind, reason), ops in sorted(missing.items())
+    ]
+    raise UnsupportedError(
+        "op-no-lowering", f"{len(lines)} kind(s) of op cannot be lowered: " + "; ".join(lines),
+        node=next(iter(sorted(missing.items())))[1][0].label,
+        hint="a newer --target, a pass or plugin that decomposes the op, "
+        "or --format neuralnetwork, where the op becomes a custom layer with a Swift stub",
+    )  # fmt: skip
+
+
+def all_ops(graph: Graph) -> Iterator[Op]:
+    """Every op in dependency order, those of bodies after the op that owns them."""
+    for op_id in graph.topological():
+        op = graph.op(op_id)
+        yield op
+        for _, body in op.bodies():
+            yield from all_ops(body)
+
+
+def _require_pinned(graph: Graph) -> None:
+    if not graph.inputs:
+        raise UnsupportedError(
+            "no-inputs", "the model has no inputs, and Core ML wants at least one", hint="save its constant outputs instead"
+        )
+    loose: list[str] = []
+    dims: dict[str, None] = {}
+    for name in graph.inputs:
+        kind = graph.tensor_type(name)
+        if kind is None or kind.shape is None:
+            loose.append(f'"{name}" ({"no tensor" if kind is None else "unknown rank"})')
+        elif kind.static_shape is None:
+            loose.append(f'"{name}" {kind}')
+            dims.update(dict.fromkeys(d for d in kind.shape if isinstance(d, str)))
+    if loose:
+        flags = " ".join(f"--dim {d}=VALUE" for d in dims) or f"--shape {graph.inputs[0]}=D0,D1,…"
+        raise UnsupportedError(
+            "dims-unpinned", f"the shape of {', '.join(loose)} is not a list of numbers",
+            node=loose[0].split('"')[1], hint=f"{flags}, or --shape NAME=D0,D1,…",
+        )  # fmt: skip
+
+
+def _mil_type(dtype: DType) -> Any:
+    from coremltools.converters.mil.mil import types
+
+    return types.string_to_builtin(MIL_NAMES[dtype])
+
+
+def _io_dtype(dtype: DType, target: Target, where: str) -> DType:
+    """The element type that a value of ``dtype`` crosses the package's border in."""
+    inner = canonical(dtype, where)
+    if inner in target.io_dtypes:
+        return inner
+    return DType.INT32 if inner is DType.BOOL else DType.FLOAT
+
+
+def _input_feature(graph: Graph, name: str, feature: str, target: Target) -> Feature:
+    kind = graph.tensor_type(name)
+    assert kind is not None and kind.static_shape is not None  # _require_pinned has looked
+    shape = kind.static_shape or (1,)
+    if target.max_rank is not None and len(shape) > target.max_rank:
+        raise UnsupportedError(
+            "rank-unsupported", f'input "{name}" has rank {len(shape)}, Core ML takes {target.max_rank}', node=name,
+            hint="feed it reshaped, and reshape it back as the first op",
+        )  # fmt: skip
+    return Feature(name, feature, kind, _io_dtype(kind.dtype, target, name), shape)
+
+
+def _enter(emitter: Emitter, feature: Feature, var: Any) -> Any:
+    """The var that the graph sees of an input: a scalar again, and of the type the graph computes in."""
+    inner = emitter.dtype(feature.name)
+    if inner is not feature.dtype:
+        var = emitter.mb.cast(x=var, dtype=MIL_NAMES[inner], name=emitter.names.take(f"{feature.feature}_inner"))
+    if feature.type.rank == 0:
+        var = emitter.mb.squeeze(x=var, axes=[0], name=emitter.names.take(f"{feature.feature}_scalar"))
+    return var
+
+
+def _reserve_outputs(graph: Graph, emitter: Emitter, names: Names) -> list[tuple[str, str]]:
+    """(public name, feature name) of the outputs; the value an output is read from gets its name where it can."""
+    pairs = [(public, names.take(public)) for public in graph.outputs]
+    for public, feature in pairs:
+        value = graph.outputs[public]
+        first = graph.public_names(value)[0] == public
+        if first and graph.producer(value) is not None and not _crosses_changed(graph, value, emitter.target):
+            emitter.reserve(value, feature)
+    return pairs
+
+
+def _crosses_changed(graph: Graph, value: str, target: Target) -> bool:
+    kind = graph.tensor_type(value)
+    return kind is None or kind.rank == 0 or _io_dtype(kind.dtype, target, value) is not canonical(kind.dtype, value)
+
+
+def _leave(emitter: Emitter, graph: Graph, public: str, feature: str) -> tuple[Any, Feature]:
+    """The var that is output ``public``, under its own name and in a type and rank that Core ML lets out."""
+    value = graph.outputs[public]
+    kind = emitter.type(value)
+    outer = _io_dtype(kind.dtype, emitter.target, public)
+    var = emitter.var(value)
+    mb = emitter.mb
+    if kind.rank == 0:
+        last = outer is emitter.dtype(value)
+        var = mb.expand_dims(x=var, axes=[0], name=feature if last else emitter.names.take(f"{feature}_tensor"))
+    if outer is not emitter.dtype(value):
+        var = mb.cast(x=var, dtype=MIL_NAMES[outer], name=feature)
+    if var.name != feature or var.op is None or var.op.op_type == "const":
+        var = mb.identity(x=var, name=feature)
+    static = tuple(int(d) for d in var.shape) if all(isinstance(d, int) or hasattr(d, "__index__") for d in var.shape) else None
+    assert mil_dtype(var) == MIL_NAMES[outer]
+    return var, Feature(public, feature, kind, outer, static)
