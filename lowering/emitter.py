@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
@@ -99,7 +99,12 @@ class Emitter:
     """
 
     def __init__(
-        self, graph: Graph, target: Target, table: dict[tuple[str, str], Lowering], names: Names, fallback: Fallback | None = None
+        self,
+        graph: Graph,
+        target: Target,
+        table: Mapping[tuple[str, str], Lowering],
+        names: Names,
+        fallback: Fallback | None = None,
     ) -> None:
         from coremltools.converters.mil.mil import Builder
 
@@ -124,10 +129,13 @@ class Emitter:
         for scope in reversed(self._scopes):
             if name in scope.vars:
                 return scope.vars[name]
-        scope, const = self._holder(name)
+        const = self._holder(name)[1]
         if const is None:
             raise CoregraftError("lowering-order", f'value "{name}" is used before it is emitted', node=name)
-        return self._emit_const(scope, name, const)
+        array = canonical_array(const.numpy(), name)
+        var = self.mb.const(val=array if array.ndim else array[()], name=self.names.take(name))
+        self.bind(name, var)  # in the innermost scope: a const inside a block cannot be seen outside of it
+        return var
 
     def const(self, name: str) -> Array | None:
         """The content of a value, in ONNX's own element type, when it is known at compile time; else None."""
@@ -176,6 +184,12 @@ class Emitter:
                 hint="it depends on the data, or an input dim is not pinned (--dim NAME=VALUE)",
             )  # fmt: skip
         return kind.static_shape
+
+    def producer(self, name: str) -> Op | None:
+        """The op that defines a value; None for inputs and constants."""
+        graph = self._holder(name)[0].graph
+        op_id = graph.producer(name)
+        return None if op_id is None else graph.op(op_id)
 
     def dtype(self, name: str) -> DType:
         """The element type that a value has in Core ML: FLOAT, FLOAT16, INT32 or BOOL."""
@@ -271,7 +285,7 @@ class Emitter:
             if var is None:
                 graph = self._scopes[-1].graph
                 if graph.users(output) or graph.public_names(output):
-                    raise CoregraftError("lowering-type-mismatch", f"{op.label}: result {i} was not emitted", node=op.label)
+                    raise _mismatch(op, f"result {i} was not emitted")
                 continue
             self._check(op, output, var)
             self.bind(output, var)
@@ -287,7 +301,7 @@ class Emitter:
             raise UnsupportedError("op-no-lowering", f"{op.label} has no lowering for {self.target}", node=op.label)
         name, value = min(wrong.items())
         raise UnsupportedError(
-            "attribute-unsupported", f"{op.label}: attribute {name}={value!r} is not honoured for {self.target}", node=op.label
+            "attribute-unsupported", f"{op.label}: {name}={value!r} is not honoured for {self.target}", node=op.label
         )
 
     def _check(self, op: Op, output: str, var: Any) -> None:
@@ -297,9 +311,7 @@ class Emitter:
         wanted = MIL_NAMES[canonical(kind.dtype, op.label)]
         found = mil_dtype(var)
         if found != wanted:
-            raise CoregraftError(
-                "lowering-type-mismatch", f'{op.label}: "{output}" is {found} in MIL and {wanted} in the graph', node=op.label
-            )
+            raise _mismatch(op, f'"{output}" is {found} in MIL and {wanted} in the graph')
         if kind.shape is None:
             return
         shape = tuple(var.shape)
@@ -307,27 +319,21 @@ class Emitter:
             isinstance(want, int) and isinstance(have, (int, np.integer)) and int(have) != want
             for have, want in zip(shape, kind.shape, strict=True)
         ):
-            raise CoregraftError(
-                "lowering-type-mismatch", f'{op.label}: "{output}" has shape {shape} in MIL and is {kind} in the graph', node=op.label
-            )
+            raise _mismatch(op, f'"{output}" has shape {shape} in MIL and is {kind} in the graph')
 
     def _holder(self, name: str) -> tuple[_Scope, Const | None]:
         """The scope that defines a value, and its content if it is a constant."""
         for scope in reversed(self._scopes):
-            data = scope.graph.nodes.get(name)
-            if data is not None and (data["const"] is not None or scope.graph.producer(name) is not None or name in scope.vars):
-                return scope, data["const"]
+            graph = scope.graph
+            if name not in graph.nodes:
+                continue
+            const = graph.const(name)
+            if const is not None or name in scope.vars or graph.producer(name) is not None:
+                return scope, const
         for scope in reversed(self._scopes):  # an input that is not bound yet, or a value nobody defines
             if name in scope.graph.nodes:
                 return scope, None
         raise CoregraftError("lowering-order", f'value "{name}" does not exist', node=name)
-
-    def _emit_const(self, scope: _Scope, name: str, const: Const) -> Any:
-        array = canonical_array(const.numpy(), name)
-        var = self.mb.const(val=array if array.ndim else array[()], name=self.names.take(name))
-        # A const emitted inside a block is not visible outside of it, so it belongs to the innermost scope.
-        (scope if scope is self._scopes[0] and len(self._scopes) == 1 else self._scopes[-1]).vars[name] = var
-        return var
 
     @contextmanager
     def _entered(self, graph: Graph) -> Iterator[None]:
@@ -338,6 +344,10 @@ class Emitter:
         finally:
             self._scopes.pop()
             self._reserved = reserved
+
+
+def _mismatch(op: Op, what: str) -> CoregraftError:
+    return CoregraftError("lowering-type-mismatch", f"{op.label}: {what}", node=op.label)
 
 
 def mil_dtype(var: Any) -> str:

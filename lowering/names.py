@@ -6,10 +6,10 @@ import re
 
 _ILLEGAL = re.compile(r"[^a-zA-Z0-9_]")
 #: Words of the MIL text format; a value must not be called like one.
-_RESERVED = frozenset(
-    "any bool program func tensor list dict tuple true false string bf16 fp16 fp32 fp64 "
-    "int8 int16 int32 int64 uint8 uint16 uint32 uint64 state".split()
-)
+_RESERVED = frozenset({
+    "any", "bool", "program", "func", "tensor", "list", "dict", "tuple", "true", "false", "string", "state",
+    "bf16", "fp16", "fp32", "fp64", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64",
+})  # fmt: skip
 
 
 def legal(name: str) -> str:

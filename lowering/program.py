@@ -7,7 +7,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from coregraft.lowering.emitter import MIL_NAMES, Emitter, Fallback, canonical, mil_dtype, mil_opset
+import numpy as np
+
+from coregraft.lowering.emitter import MIL_NAMES, Emitter, Fallback, canonical, mil_opset
 from coregraft.lowering.names import Names
 from coregraft.lowering.registry import table_for
 from coregraft.rewriter.errors import UnsupportedError
@@ -65,8 +67,8 @@ def lower_graph(graph: Graph, target: Target, fallback: Fallback | None = None) 
         fallback: emits the ops that have no lowering; without it they are an error.
 
     Raises:
-        UnsupportedError: ``dims-unpinned``; ``no-inputs``; ``rank-unsupported``; ``op-no-lowering``, which names all of them;
-            and what the emitters raise.
+        UnsupportedError: ``dims-unpinned``; ``no-inputs``; ``rank-unsupported``; ``op-no-lowering``, which names all
+            of them; and what the emitters raise.
         CoregraftError: ``lowering-type-mismatch``: an emitter's result is not of the type that the graph says.
     """
     from coremltools.converters.mil.mil import Builder, Function, Program
@@ -96,7 +98,7 @@ def require_lowerings(graph: Graph, target: Target) -> None:
     """Check that every op has a lowering, bodies included.
 
     Raises:
-        UnsupportedError: ``op-no-lowering`` listing each op type that has none: how many, the first of them, the reason.
+        UnsupportedError: ``op-no-lowering`` listing each op type that has none: how many, the first one, the reason.
     """
     missing: dict[tuple[str, str, str], list[Op]] = defaultdict(list)
     for op in all_ops(graph):
@@ -129,7 +131,7 @@ def all_ops(graph: Graph) -> Iterator[Op]:
 def _require_pinned(graph: Graph) -> None:
     if not graph.inputs:
         raise UnsupportedError(
-            "no-inputs", "the model has no inputs, and Core ML wants at least one", hint="save its constant outputs instead"
+            "no-inputs", "the model has no inputs, and Core ML wants at least one", hint="store its constant outputs"
         )
     loose: list[str] = []
     dims: dict[str, None] = {}
@@ -214,6 +216,5 @@ def _leave(emitter: Emitter, graph: Graph, public: str, feature: str) -> tuple[A
         var = mb.cast(x=var, dtype=MIL_NAMES[outer], name=feature)
     if var.name != feature or var.op is None or var.op.op_type == "const":
         var = mb.identity(x=var, name=feature)
-    static = tuple(int(d) for d in var.shape) if all(isinstance(d, int) or hasattr(d, "__index__") for d in var.shape) else None
-    assert mil_dtype(var) == MIL_NAMES[outer]
-    return var, Feature(public, feature, kind, outer, static)
+    known = all(isinstance(d, (int, np.integer)) for d in var.shape)
+    return var, Feature(public, feature, kind, outer, tuple(int(d) for d in var.shape) if known else None)

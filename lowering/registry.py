@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import pkgutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -16,9 +17,6 @@ if TYPE_CHECKING:
     from coregraft.lowering.emitter import Emitter
 
 EmitFn = Callable[["Emitter", Op], Any]
-
-#: The modules that hold the emitters of this project; a test holds the list against the folder.
-FAMILIES: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +95,8 @@ def register_lowering(
     if unknown := [f for f in formats if f not in FORMATS]:
         raise UsageError("format-unknown", f'format "{unknown[0]}" is unknown', hint=f"one of {', '.join(FORMATS)}")
     names = frozenset(attrs.split() if isinstance(attrs, str) else attrs)
-    new = Lowering(domain, op_type, emit, names, since, tuple(formats), owner or f"{emit.__module__}:{emit.__qualname__}")
+    owner = owner or f"{emit.__module__}:{emit.__qualname__}"
+    new = Lowering(domain, op_type, emit, names, since, tuple(formats), owner)
     for old in _TABLE.get(new.key, ()):
         if old.since == since and set(old.formats) & set(new.formats):
             raise UsageError("lowering-duplicate", f"two lowerings of {op_type}: {old.owner} and {new.owner}")
@@ -134,6 +133,8 @@ def _reaches(lowering: Lowering, rank: int, format: str) -> bool:
 
 @functools.cache
 def load_families() -> None:
-    """Import the emitter modules, once."""
-    for name in FAMILIES:
-        importlib.import_module(f"coregraft.lowering.{name}")
+    """Import the modules ``emit_*`` beside this one, in the order of their names, once."""
+    import coregraft.lowering as room
+
+    for module in sorted(m.name for m in pkgutil.iter_modules(room.__path__) if m.name.startswith("emit_")):
+        importlib.import_module(f"coregraft.lowering.{module}")

@@ -31,7 +31,7 @@ def get(name: str = DEFAULT, format: str = "mlprogram") -> Target:
 
 def every() -> list[Target]:
     """All targets in both formats, oldest first."""
-    return [get(name, format) for format in FORMATS for name in ORDER]
+    return [get(name, kind) for kind in FORMATS for name in ORDER]
 
 
 @functools.cache
