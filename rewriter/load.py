@@ -1,0 +1,504 @@
+"""From an ONNX file to a :class:`~coregraft.rewriter.graph.Graph`, the weights left where they are.
+
+What a graph cannot say in its own terms (a tensor's storage field, doc strings, denotations) travels as residue:
+the serialized message without what the graph does say. Only :mod:`coregraft.rewriter.save` reads it.
+
+Facts in ``g.graph`` beside those of :class:`Graph`: ``ir_version``, ``producer_name``, ``producer_version``, ``domain``,
+``model_version``, ``doc_string`` (each present only if the file has it), ``metadata`` (pairs), ``graph_doc``,
+``graph_metadata``, ``value_info`` (the names whose types the file lists, in its order), ``model_rest``, ``graph_rest``.
+A function is a Graph as well, with ``attributes`` (names without a default) and ``defaults`` (name -> value).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import gc
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import onnx
+from google.protobuf.message import DecodeError
+from onnx import AttributeProto, TensorProto
+
+from coregraft.rewriter import wire
+from coregraft.rewriter.errors import InputError
+from coregraft.rewriter.graph import AttrRef, Floats, Graph, Op, RawAttr, Strings
+from coregraft.rewriter.types import Array, Const, DType, OpaqueType, TensorType, ValueType
+
+OLDEST_OPSET, NEWEST_OPSET = 7, 28
+MAX_DEPTH = 32
+MODEL_FACTS = ("ir_version", "producer_name", "producer_version", "domain", "model_version", "doc_string")
+_MAX_DIM = 1 << 48
+_NO_META: Mapping[str, Any] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """How the file holds a constant. ``kind`` is raw, typed, external or sparse.
+
+    ``rest`` is the serialized ``TensorProto`` without type, shape, name of the value and raw content
+    (for ``sparse``, the whole ``SparseTensorProto``); ``offset`` and ``length`` are those of external data.
+    """
+
+    kind: str
+    rest: bytes
+    location: str = ""
+    offset: int = 0
+    length: int = 0
+
+
+def load(source: str | Path | bytes | memoryview | onnx.ModelProto) -> Graph:
+    """Read a model. Weights of a file stay in the file, mapped, until a constant is asked for its values.
+
+    Raises:
+        InputError: the file is missing, is not ONNX, is damaged, breaks ONNX's rules, or refers to data that it
+            must not read; the code says which (``docs/errors.md``).
+    """
+    if isinstance(source, onnx.ModelProto):
+        return from_model(source)
+    base_dir: Path | None = None
+    if isinstance(source, (str, Path)):
+        path = Path(source)
+        base_dir = path.parent
+        data = wire.map_file(path)
+    else:
+        path, data = Path("<bytes>"), memoryview(source)
+    with _collector_off():
+        wire.check_model(data, str(path))
+        structure = wire.cut_weights(data)
+        try:
+            model = onnx.ModelProto.FromString(data if structure is None else structure)
+        except DecodeError as error:
+            raise InputError("model-truncated", "the file is damaged or truncated", node=str(path)) from error
+        return _Reader(base_dir, data if structure is not None else None).model(model)
+
+
+def from_model(model: onnx.ModelProto, base_dir: str | Path | None = None) -> Graph:
+    """The graph of a model in memory; ``base_dir`` is the folder that its external data is in.
+
+    Raises:
+        InputError: as :func:`load`.
+    """
+    with _collector_off():
+        return _Reader(None if base_dir is None else Path(base_dir), None).model(model)
+
+
+def function_graph(function: Graph | onnx.FunctionProto | bytes) -> Graph:
+    """The body of a model-local function as a graph of its own, free to be edited.
+
+    Args:
+        function: a value of ``Graph.functions``, a proto, or a serialized one.
+
+    Raises:
+        InputError: as :func:`load`.
+    """
+    if isinstance(function, Graph):
+        return function.copy()  # type: ignore[no-any-return]
+    if isinstance(function, bytes):
+        function = onnx.FunctionProto.FromString(function)
+    return _Reader(None, None).function(function)
+
+
+@contextlib.contextmanager
+def _collector_off() -> Iterator[None]:
+    """Millions of new objects and no garbage: the cyclic collector would take half of the time."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+class _Reader:
+    def __init__(self, base_dir: Path | None, weights: memoryview | None) -> None:
+        self.base_dir = base_dir
+        self.weights = weights
+        self.maps: dict[str, memoryview] = {}
+
+    # ---------------------------------------------------------------- model, function, graph
+
+    def model(self, model: onnx.ModelProto) -> Graph:
+        if not model.HasField("graph"):
+            raise InputError("model-not-onnx", "there is no graph in this file")
+        opsets = _opsets(model.opset_import)
+        if not model.graph.output:
+            raise InputError("graph-empty", "the graph has no outputs", node=model.graph.name or None)
+        g = self.graph(model.graph, opsets, 0)
+        for value in g.free_values():
+            raise InputError("value-undefined", f'nothing defines the value "{value}"', node=_reader_of(g, value))
+        g.set_opsets(opsets)
+        for name in MODEL_FACTS:
+            if model.HasField(name):
+                g.graph[name] = getattr(model, name)
+        if model.metadata_props:
+            g.graph["metadata"] = tuple((p.key, p.value) for p in model.metadata_props)
+        if model.functions:
+            g.graph["functions"] = MappingProxyType({(f.domain, f.name, f.overload): self.function(f) for f in model.functions})
+        if model.training_info or model.configuration or any(o.domain == "ai.onnx" for o in model.opset_import):
+            rest = onnx.ModelProto(training_info=model.training_info, configuration=model.configuration)
+            if any(o.domain == "ai.onnx" for o in model.opset_import):
+                rest.opset_import.extend(model.opset_import)
+            g.graph["model_rest"] = rest.SerializeToString()
+        return g
+
+    def function(self, f: onnx.FunctionProto) -> Graph:
+        opsets = _opsets(f.opset_import)
+        proto = onnx.GraphProto(node=f.node, name=f.name, value_info=f.value_info)
+        proto.input.extend(onnx.ValueInfoProto(name=name) for name in f.input)
+        proto.output.extend(onnx.ValueInfoProto(name=name) for name in f.output)
+        g = self.graph(proto, opsets, 0)
+        for value in g.free_values():
+            raise InputError("value-undefined", f'nothing defines the value "{value}" in a function', node=f.name)
+        g.set_opsets(opsets)
+        g.graph["attributes"] = tuple(f.attribute)
+        g.graph["defaults"] = MappingProxyType({a.name: self.attribute(a, opsets, 0) for a in f.attribute_proto})
+        g.graph["function"] = (f.domain, f.name, f.overload)
+        if f.HasField("doc_string"):
+            g.graph["graph_doc"] = f.doc_string
+        if f.metadata_props:
+            g.graph["graph_metadata"] = tuple((p.key, p.value) for p in f.metadata_props)
+        return g
+
+    def graph(self, proto: onnx.GraphProto, opsets: Mapping[str, int], depth: int) -> Graph:
+        """Build one graph. Writes networkx's adjacency itself: with ``add_node``/``add_edge`` it takes twice as long."""
+        if depth > MAX_DEPTH:
+            raise InputError("nesting-depth", f"graphs are nested deeper than {MAX_DEPTH}", node=proto.name or None)
+        g = Graph()
+        nodes, succ, pred = g._node, g._succ, g._pred
+
+        def add(name: str, type: ValueType | None, const: Const | None) -> None:
+            nodes[name] = {"type": type, "const": const}
+            succ[name] = {}
+            pred[name] = {}
+
+        inputs = []
+        for info in proto.input:
+            if info.name in nodes:
+                raise InputError("value-redefined", f'the input "{info.name}" is listed twice')
+            add(info.name, None, None)
+            _set_type(nodes[info.name], info)
+            inputs.append(info.name)
+        declared = frozenset(inputs)
+        for tensor in proto.initializer:
+            name = tensor.name
+            const = self.const(tensor, name)
+            if name not in nodes:
+                add(name, TensorType(const.dtype, const.shape), const)
+            elif name in declared and nodes[name]["const"] is None:
+                nodes[name]["const"] = const
+            else:
+                raise InputError("value-redefined", f'the initializer "{name}" is there twice')
+        for sparse in proto.sparse_initializer:
+            name = sparse.values.name
+            if name in nodes:
+                raise InputError("value-redefined", f'the sparse initializer "{name}" is there twice')
+            const = self.sparse(sparse)
+            add(name, const.type, const)
+
+        sorted_file = True
+        for op_id, n in enumerate(proto.node):
+            outputs = tuple(n.output)
+            captures: tuple[str, ...] = ()
+            attrs: Mapping[str, Any] = _NO_META
+            domain = n.domain
+            if domain not in opsets:
+                if domain != "ai.onnx" or "" not in opsets:
+                    raise InputError(
+                        "domain-unknown", f'no opset is imported for the domain "{domain or "ai.onnx"}"',
+                        node=f'{n.op_type} "{n.name or ",".join(outputs)}"',
+                    )  # fmt: skip
+                domain = ""
+            if n.attribute:
+                attrs = {a.name: self.attribute(a, opsets, depth) for a in n.attribute}
+                if len(attrs) != len(n.attribute):
+                    raise InputError("attribute-repeated", "an attribute is there twice", node=n.name or n.op_type)
+                bodies = [a for a in attrs.values() if type(a) is Graph]
+                if bodies:
+                    captures = tuple(sorted({v for body in bodies for v in body.free_values()}))
+                attrs = MappingProxyType(attrs)
+            op = Op(
+                n.op_type, tuple(n.input), outputs, attrs, domain, n.name, n.overload, captures, None, _node_meta(n)
+            )
+            nodes[op_id] = {"op": op, "pos": op_id}
+            uses = pred[op_id] = {}
+            for value in (*op.inputs, *captures) if captures else op.inputs:
+                if value:
+                    if value not in nodes:
+                        add(value, None, None)
+                    succ[value][op_id] = uses[value] = {}
+            defines = succ[op_id] = {}
+            for value in outputs:
+                if value:
+                    if value not in nodes:
+                        add(value, None, None)
+                    elif pred[value] or value in declared or nodes[value]["const"] is not None:
+                        raise InputError("value-redefined", f'the value "{value}" is defined twice', node=op.label)
+                    else:
+                        sorted_file = False
+                    pred[value][op_id] = defines[value] = {}
+        g.graph["next_id"] = len(proto.node)
+
+        g.set_inputs(inputs)
+        outs = {}
+        for info in proto.output:
+            if info.name not in nodes:
+                add(info.name, None, None)
+            if info.name in outs:
+                raise InputError("value-redefined", f'the output "{info.name}" is listed twice')
+            outs[info.name] = info.name
+            _set_type(nodes[info.name], info)
+        g.set_outputs(outs)
+        listed = []
+        for info in proto.value_info:
+            if info.name not in nodes:
+                add(info.name, None, None)
+            _set_type(nodes[info.name], info)
+            listed.append(info.name)
+        if listed:
+            g.graph["value_info"] = tuple(listed)
+        _graph_facts(g, proto)
+        if not sorted_file:
+            g.topological()
+        return g
+
+    # ---------------------------------------------------------------- attributes
+
+    def attribute(self, a: AttributeProto, opsets: Mapping[str, int], depth: int) -> Any:
+        if a.ref_attr_name:
+            return AttrRef(a.ref_attr_name, a.type)
+        kind = a.type or _kind_of(a)
+        if kind == AttributeProto.GRAPH:
+            return self.graph(a.g, opsets, depth + 1)
+        if kind == AttributeProto.TENSOR:
+            return self.const(a.t, None)
+        if kind == AttributeProto.TENSORS:
+            return tuple(self.const(t, None) for t in a.tensors) or RawAttr(a.SerializeToString())
+        decode = _DECODE.get(kind)
+        return decode(a) if decode else RawAttr(a.SerializeToString())
+
+    # ---------------------------------------------------------------- constants
+
+    def const(self, t: TensorProto, value: str | None) -> Const:
+        """The constant of a tensor; ``value`` is the name that goes without saying (None: none does)."""
+        shape = tuple(t.dims)
+        try:
+            dtype = DType(t.data_type)
+        except ValueError:
+            raise InputError("dtype-unknown", f"element type {t.data_type} is not known", node=t.name) from None
+        size = 1
+        for dim in shape:
+            size *= dim
+            if not 0 <= dim <= _MAX_DIM or size > _MAX_DIM:
+                raise InputError("initializer-size", f"a tensor cannot have the shape {list(shape)}", node=t.name)
+        nbytes = (size * dtype.bits + 7) // 8
+        source: Array | bytes | memoryview | Callable[[], Array]
+        kind, stored = "raw", None
+        if t.data_location == TensorProto.EXTERNAL:
+            stored, source = self.external(t, nbytes)
+            found = len(source)
+        elif self.weights is not None and t.HasField("segment"):
+            source = self.weights[t.segment.begin : t.segment.end]
+            found = len(source)
+        elif t.HasField("raw_data"):
+            source = t.raw_data
+            found = len(source)
+        else:
+            kind = "typed"
+            field, per_element = _typed_field(dtype)
+            items = len(getattr(t, field))
+            expected = size * per_element if per_element else (size * dtype.bits + 7) // 8
+            found, nbytes = (items, expected) if items != expected else (nbytes, nbytes)
+            data = t.SerializeToString()
+            source = functools.partial(_typed_array, data)
+        if found != nbytes:
+            raise InputError(
+                "initializer-size", f"{dtype.name.lower()}{list(shape)} takes {nbytes} bytes, but {found} are there",
+                node=t.name,
+            )  # fmt: skip
+        if stored is None and (kind == "typed" or t.name != (value or "") or t.doc_string or t.metadata_props):
+            stored = Stored(kind, _tensor_rest(t))
+        return Const(dtype, shape, source, stored)
+
+    def external(self, t: TensorProto, nbytes: int) -> tuple[Stored, memoryview]:
+        entries = {e.key: e.value for e in t.external_data}
+        location = entries.get("location", "")
+        data = self.maps.get(location)
+        if data is None:
+            data = self.maps[location] = wire.map_external(self.base_dir, location, t.name)
+        try:
+            offset = int(entries.get("offset", "0"))
+            length = int(entries.get("length", str(nbytes)))
+        except ValueError:
+            raise InputError("external-data-size", "offset or length is not a number", node=t.name) from None
+        if offset < 0 or length != nbytes or offset + length > len(data):
+            raise InputError(
+                "external-data-size",
+                f'{nbytes} bytes are needed; {length} at {offset} of the {len(data)} in "{location}" are named',
+                node=t.name,
+            )
+        return Stored("external", _tensor_rest(t), location, offset, length), data[offset : offset + length]
+
+    def sparse(self, s: onnx.SparseTensorProto) -> Const:
+        dims = tuple(s.dims)
+        values, indices = self.const(s.values, s.values.name), self.const(s.indices, "")
+        size = int(np.prod(dims, dtype=object)) if dims else 1
+        if any(not 0 < d <= _MAX_DIM for d in dims) or size > _MAX_DIM:
+            raise InputError("initializer-size", f"a tensor cannot have the shape {list(dims)}", node=s.values.name)
+
+        def dense() -> Array:
+            at = indices.numpy()
+            flat = np.ravel_multi_index(tuple(at.T), dims) if at.ndim == 2 else at
+            array = np.zeros(size, values.dtype.numpy)
+            array[flat] = values.numpy()
+            return array
+
+        return Const(values.dtype, dims, dense, Stored("sparse", s.SerializeToString()))
+
+
+def _typed_field(dtype: DType) -> tuple[str, int]:
+    """The field of ``TensorProto`` that holds a type, and its items per element (0: packed as in ``raw_data``)."""
+    if dtype in (DType.FLOAT, DType.COMPLEX64):
+        return "float_data", 1 if dtype is DType.FLOAT else 2
+    if dtype in (DType.DOUBLE, DType.COMPLEX128):
+        return "double_data", 1 if dtype is DType.DOUBLE else 2
+    if dtype is DType.STRING:
+        return "string_data", 1
+    if dtype is DType.INT64:
+        return "int64_data", 1
+    if dtype in (DType.UINT32, DType.UINT64):
+        return "uint64_data", 1
+    return "int32_data", 0 if 0 < dtype.bits < 8 else 1
+
+
+def _typed_array(data: bytes) -> Array:
+    tensor = TensorProto.FromString(data)
+    if tensor.data_type == TensorProto.STRING:
+        items = np.empty(len(tensor.string_data), object)
+        items[:] = [_text(item) for item in tensor.string_data]
+        return items
+    return np.asarray(onnx.numpy_helper.to_array(tensor))
+
+
+def _tensor_rest(t: TensorProto) -> bytes:
+    rest = TensorProto()
+    rest.CopyFrom(t)
+    for name in ("dims", "data_type", "raw_data", "segment"):
+        rest.ClearField(name)
+    return rest.SerializeToString()
+
+
+def _text(data: bytes) -> str | bytes:
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return data
+
+
+_DECODE: dict[int, Callable[[AttributeProto], Any]] = {
+    AttributeProto.INT: lambda a: a.i,
+    AttributeProto.FLOAT: lambda a: a.f,
+    AttributeProto.STRING: lambda a: _text(a.s),
+    AttributeProto.INTS: lambda a: tuple(a.ints),
+    AttributeProto.FLOATS: lambda a: Floats(a.floats),
+    AttributeProto.STRINGS: lambda a: Strings(_text(s) for s in a.strings),
+}
+
+
+def _kind_of(a: AttributeProto) -> int:
+    """The type of an attribute of a file from before attributes said it."""
+    for field, kind in (("f", 1), ("i", 2), ("s", 3), ("t", 4), ("g", 5)):
+        if a.HasField(field):
+            return kind
+    for field, kind in (("floats", 6), ("ints", 7), ("strings", 8), ("tensors", 9)):
+        if getattr(a, field):
+            return kind
+    return AttributeProto.UNDEFINED
+
+
+def _opsets(imports: Sequence[onnx.OperatorSetIdProto]) -> dict[str, int]:
+    opsets = {"" if o.domain == "ai.onnx" else o.domain: o.version for o in imports}
+    version = opsets.get("")
+    if version is not None and not OLDEST_OPSET <= version <= NEWEST_OPSET:
+        raise InputError(
+            "opset-unsupported", f"opset {version} of ai.onnx is not supported",
+            hint=f"opsets {OLDEST_OPSET} to {NEWEST_OPSET} are; onnx.version_converter may bring the model there",
+        )  # fmt: skip
+    return opsets
+
+
+def value_type(proto: onnx.TypeProto) -> ValueType | None:
+    """The type that a ``TypeProto`` states; None when it states none."""
+    kind = proto.WhichOneof("value")
+    if kind is None:
+        return None
+    if kind != "tensor_type":
+        return OpaqueType(proto.SerializeToString())
+    tensor = proto.tensor_type
+    try:
+        dtype = DType(tensor.elem_type)
+    except ValueError:
+        raise InputError("dtype-unknown", f"element type {tensor.elem_type} is not known") from None
+    if not tensor.HasField("shape"):
+        return TensorType(dtype)
+    return TensorType(dtype, tuple([_dim(d) for d in tensor.shape.dim]))
+
+
+def _dim(d: onnx.TensorShapeProto.Dimension) -> int | str | None:
+    if d.dim_param:
+        return str(d.dim_param)
+    return d.dim_value if d.HasField("dim_value") and d.dim_value >= 0 else None
+
+
+def _set_type(data: dict[str, Any], info: onnx.ValueInfoProto) -> None:
+    kind = value_type(info.type)
+    if kind is not None:
+        data["type"] = kind
+    tensor = info.type.tensor_type
+    if (
+        info.doc_string or info.metadata_props or info.type.denotation
+        or any(d.denotation or (not d.dim_param and d.HasField("dim_param")) or d.dim_value < 0 for d in tensor.shape.dim)
+    ):  # fmt: skip
+        data["info"] = info.SerializeToString()
+
+
+def _node_meta(n: onnx.NodeProto) -> Mapping[str, Any]:
+    """The residue of a node: doc string, metadata, devices, and fields that are there but empty."""
+    rest = None
+    if n.HasField("doc_string") or n.metadata_props or n.device_configurations:
+        rest = onnx.NodeProto(metadata_props=n.metadata_props, device_configurations=n.device_configurations)
+        if n.HasField("doc_string"):
+            rest.doc_string = n.doc_string
+    for field in ("name", "domain", "overload"):
+        value = getattr(n, field)
+        if (not value and n.HasField(field)) or (field == "domain" and value == "ai.onnx"):
+            rest = rest or onnx.NodeProto()
+            setattr(rest, field, value)
+    for a in n.attribute:
+        if a.doc_string:
+            rest = rest or onnx.NodeProto()
+            rest.attribute.add(name=a.name, doc_string=a.doc_string)
+    return _NO_META if rest is None else MappingProxyType({"rest": rest.SerializeToString()})
+
+
+def _graph_facts(g: Graph, proto: onnx.GraphProto) -> None:
+    if proto.HasField("name"):
+        g.name = proto.name
+    if proto.HasField("doc_string"):
+        g.graph["graph_doc"] = proto.doc_string
+    if proto.metadata_props:
+        g.graph["graph_metadata"] = tuple((p.key, p.value) for p in proto.metadata_props)
+    if proto.quantization_annotation:
+        rest = onnx.GraphProto(quantization_annotation=proto.quantization_annotation)
+        g.graph["graph_rest"] = rest.SerializeToString()
+
+
+def _reader_of(g: Graph, value: str) -> str:
+    users = g.users(value)
+    return g.op(users[0]).label if users else value

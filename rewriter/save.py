@@ -1,0 +1,300 @@
+"""From a :class:`~coregraft.rewriter.graph.Graph` to an ONNX model or file; the inverse of :mod:`.load`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import AttributeProto, TensorProto
+
+from coregraft.rewriter.errors import GraphError
+from coregraft.rewriter.graph import AttrRef, Floats, Graph, Op, RawAttr, Strings
+from coregraft.rewriter.load import MODEL_FACTS, Stored, value_type
+from coregraft.rewriter.types import Const, DType, OpaqueType, TensorType, ValueType
+
+#: Puts the content of a constant into its tensor (raw data, a reference to a file, …).
+Place = Callable[[TensorProto, Const], None]
+
+
+def to_model(g: Graph, *, external: Place | None = None) -> onnx.ModelProto:
+    """The graph as an ONNX model; a graph straight from :func:`load` gives the model it came from.
+
+    Args:
+        external: called with every tensor whose content would go into ``raw_data``, to put it elsewhere. By
+            default all constants go into the model, also those that came from external data.
+
+    Raises:
+        GraphError: the graph is cyclic.
+    """
+    model = onnx.ModelProto()
+    for name in MODEL_FACTS:
+        if name in g.graph:
+            setattr(model, name, g.graph[name])
+    if "ir_version" not in g.graph:
+        model.ir_version = onnx.IR_VERSION
+    _pairs(model.metadata_props, g.graph.get("metadata", ()))
+    opsets = dict(g.opsets)
+    functions = dict(g.functions)
+    if any(op.domain == "coregraft" for _, op in g.ops()) or any(_uses_dialect(op) for _, op in g.ops()):
+        from coregraft.rewriter.dialect import functions_for
+
+        opsets.setdefault("coregraft", 1)
+        for f in functions_for(g):
+            functions.setdefault((f.domain, f.name, f.overload), f)
+    if "model_rest" in g.graph:
+        rest = onnx.ModelProto.FromString(g.graph["model_rest"])
+        if rest.opset_import:
+            spelled = {o.domain for o in rest.opset_import}
+            if "ai.onnx" in spelled and "" not in spelled:
+                opsets = {d or "ai.onnx": v for d, v in opsets.items()}
+            rest.ClearField("opset_import")
+        model.MergeFrom(rest)
+    model.opset_import.extend(onnx.OperatorSetIdProto(domain=d, version=v) for d, v in opsets.items())
+    _Writer(external or _inline).graph(g, model.graph, {})
+    for key, f in functions.items():
+        model.functions.append(f if isinstance(f, onnx.FunctionProto) else function_proto(f, key))
+    return model
+
+
+def function_proto(g: Graph, key: tuple[str, str, str] | None = None) -> onnx.FunctionProto:
+    """The function whose body is ``g``; ``key`` is (domain, name, overload), by default the one it was loaded with."""
+    domain, name, overload = key or g.graph["function"]
+    proto = onnx.GraphProto()
+    _Writer(_inline).graph(g, proto, {})
+    f = onnx.FunctionProto(
+        name=name, input=[i.name for i in proto.input], output=[o.name for o in proto.output],
+        attribute=g.graph.get("attributes", ()), node=proto.node, domain=domain, value_info=proto.value_info,
+        attribute_proto=[attribute(k, v) for k, v in g.graph.get("defaults", {}).items()],
+        opset_import=[onnx.OperatorSetIdProto(domain=d, version=v) for d, v in g.opsets.items()],
+        metadata_props=proto.metadata_props,
+    )  # fmt: skip
+    if overload:
+        f.overload = overload
+    if proto.HasField("doc_string"):
+        f.doc_string = proto.doc_string
+    return f
+
+
+def _uses_dialect(op: Op) -> bool:
+    return any(inner.domain == "coregraft" or _uses_dialect(inner) for _, body in op.bodies() for _, inner in body.ops())
+
+
+class _Writer:
+    """Writes graphs; ``place`` decides where the content of constants goes."""
+
+    def __init__(self, place: Place) -> None:
+        self.place = place
+
+    def graph(self, g: Graph, out: onnx.GraphProto, outer: Mapping[str, str]) -> None:
+        """Write ``g`` into ``out``; ``outer`` renames the values it captures."""
+        name_of, copies = _final_names(g, outer)
+        for op_id in g.topological():
+            self.op(g.op(op_id), out.node.add(), name_of)
+        for public, source in copies:
+            out.node.add(op_type="Identity", input=[source], output=[public], name=f"{public}_output")
+        if "name" in g.graph:
+            out.name = g.name
+        declared = g.graph.get("inputs", ())
+        for value in g.values():
+            const = g.const(value)
+            if const is None:
+                continue
+            if const.storage is not None and const.storage.kind == "sparse":
+                sparse = out.sparse_initializer.add()
+                sparse.ParseFromString(const.storage.rest)
+                sparse.values.name = name_of[value]
+            else:
+                self.tensor(const, out.initializer.add(), name_of[value])
+        if "graph_doc" in g.graph:
+            out.doc_string = g.graph["graph_doc"]
+        for value in declared:
+            _info(out.input.add(), name_of[value], g, value)
+        for public, value in g.outputs.items():
+            _info(out.output.add(), public, g, value)
+        known = {*declared, *g.outputs.values()}
+        listed = [v for v in g.graph.get("value_info", ()) if v in g]
+        known.update(listed)
+        for value in (*listed, *(v for v in g.values() if v not in known and g.const(v) is None)):
+            if g.type_of(value) is not None and (g.pred[value] or value in g.graph.get("value_info", ())):
+                _info(out.value_info.add(), name_of[value], g, value)
+        _pairs(out.metadata_props, g.graph.get("graph_metadata", ()))
+        if "graph_rest" in g.graph:
+            out.MergeFromString(g.graph["graph_rest"])
+
+    def op(self, op: Op, out: onnx.NodeProto, name_of: Mapping[str, str]) -> None:
+        out.input.extend([name_of[v] if v else "" for v in op.inputs])
+        out.output.extend([name_of[v] if v else "" for v in op.outputs])
+        if op.name:
+            out.name = op.name
+        out.op_type = op.type
+        for name, value in op.attrs.items():
+            if isinstance(value, Graph):
+                a = out.attribute.add(name=name, type=AttributeProto.GRAPH)
+                self.graph(value, a.g, {v: name_of[v] for v in op.captures})
+            elif isinstance(value, Const):
+                a = out.attribute.add(name=name, type=AttributeProto.TENSOR)
+                self.tensor(value, a.t, None)
+            else:
+                out.attribute.append(attribute(name, value))
+        if op.domain:
+            out.domain = op.domain
+        if op.overload:
+            out.overload = op.overload
+        if "rest" in op.meta:
+            rest = onnx.NodeProto.FromString(op.meta["rest"])
+            docs = {a.name: a.doc_string for a in rest.attribute}
+            rest.ClearField("attribute")
+            for a in out.attribute:
+                if a.name in docs:
+                    a.doc_string = docs[a.name]
+            out.MergeFrom(rest)
+
+    def tensor(self, const: Const, out: TensorProto, name: str | None) -> None:
+        stored: Stored | None = const.storage
+        if stored is not None and stored.kind != "sparse":
+            out.ParseFromString(stored.rest)
+        if name is not None:
+            out.name = name
+        out.dims.extend(const.shape)
+        out.data_type = int(const.dtype)
+        if stored is not None and stored.kind == "typed":
+            return
+        if const.dtype is DType.STRING:
+            out.string_data.extend(s if isinstance(s, bytes) else str(s).encode() for s in const.numpy().ravel())
+        else:
+            self.place(out, const)
+
+
+def _inline(tensor: TensorProto, const: Const) -> None:
+    tensor.ClearField("external_data")
+    tensor.ClearField("data_location")
+    raw = const.raw()
+    tensor.raw_data = raw if isinstance(raw, bytes) else bytes(raw)
+
+
+def _final_names(g: Graph, outer: Mapping[str, str]) -> tuple[dict[str, str], list[tuple[str, str]]]:
+    """The names values get in the file, and the copies it needs: (public name, source).
+
+    The value behind an output takes the output's public name, unless it is an input, a constant, captured, or
+    an output already; then the output is a copy. A value in the way of a public name or of a renamed capture gives way.
+    """
+    name_of = {v: outer.get(v, v) for v in g.values() if not g.pred[v] and g.const(v) is None}
+    fixed = {*g.graph.get("inputs", ())}
+    for v in fixed:
+        name_of[v] = v
+    copies = []
+    for public, value in g.outputs.items():
+        if value == public:
+            name_of[value] = value
+    for public, value in g.outputs.items():
+        if value == public:
+            continue
+        if value in name_of or g.const(value) is not None:
+            copies.append((public, value))
+        else:
+            name_of[value] = public
+    taken = {*name_of.values(), *g.outputs, *outer.values()}
+    fresh: dict[str, str] = {}
+    for v in g.values():
+        if v in name_of:
+            continue
+        name, n = v, 0
+        while name in taken or (n and name in g):
+            n += 1
+            name = f"{v}_{n}"
+        fresh[v] = name
+        if n:
+            taken.add(name)
+    name_of.update(fresh)
+    return name_of, [(public, name_of[value]) for public, value in copies]
+
+
+def attribute(name: str, value: Any) -> AttributeProto:
+    """An attribute that holds no graph.
+
+    Raises:
+        GraphError: ``attribute-type``: ONNX has no attribute of that Python type.
+    """
+    a = AttributeProto(name=name)
+    match value:
+        case RawAttr():
+            a.ParseFromString(value.proto)
+        case AttrRef():
+            a.ref_attr_name, a.type = value.name, value.type  # type: ignore[assignment]
+        case bool() | int() | np.integer() | np.bool_():
+            a.i, a.type = int(value), AttributeProto.INT
+        case float() | np.floating():
+            a.f, a.type = float(value), AttributeProto.FLOAT
+        case str() | bytes():
+            a.s, a.type = value if isinstance(value, bytes) else value.encode(), AttributeProto.STRING
+        case Const():
+            a.type = AttributeProto.TENSOR
+            _Writer(_inline).tensor(value, a.t, None)
+        case tuple() | list():
+            _sequence(a, value)
+        case _:
+            raise GraphError("attribute-type", f"{type(value).__name__} cannot be an attribute", node=name)
+    return a
+
+
+def _sequence(a: AttributeProto, value: Iterable[Any]) -> None:
+    items = list(value)
+    if isinstance(value, Strings) or (items and isinstance(items[0], (str, bytes))):
+        a.type = AttributeProto.STRINGS
+        a.strings.extend(s if isinstance(s, bytes) else s.encode() for s in items)
+    elif isinstance(value, Floats) or any(isinstance(i, (float, np.floating)) for i in items):
+        a.type = AttributeProto.FLOATS
+        a.floats.extend(float(i) for i in items)
+    elif items and all(isinstance(i, Const) for i in items):
+        a.type = AttributeProto.TENSORS
+        for item in items:
+            _Writer(_inline).tensor(item, a.tensors.add(), None)
+    elif all(isinstance(i, (int, np.integer)) for i in items):
+        a.type = AttributeProto.INTS
+        a.ints.extend(int(i) for i in items)
+    else:
+        raise GraphError("attribute-type", "the items of the list are not of one type", node=a.name)
+
+
+def _info(out: onnx.ValueInfoProto, name: str, g: Graph, value: str) -> None:
+    kind = g.type_of(value)
+    info = g.nodes[value].get("info")
+    if info is not None:
+        out.ParseFromString(info)
+        if value_type(out.type) != kind:
+            out.ClearField("type")
+    out.name = name
+    if kind is not None and not out.HasField("type"):
+        out.type.CopyFrom(type_proto(kind))
+
+
+def type_proto(kind: ValueType) -> onnx.TypeProto:
+    """The ``TypeProto`` that states a type."""
+    proto = onnx.TypeProto()
+    if isinstance(kind, OpaqueType):
+        proto.ParseFromString(kind.proto)
+        return proto
+    assert isinstance(kind, TensorType)
+    proto.tensor_type.elem_type = int(kind.dtype)
+    if kind.shape is not None:
+        proto.tensor_type.shape.SetInParent()
+        for dim in kind.shape:
+            d = proto.tensor_type.shape.dim.add()
+            if isinstance(dim, str):
+                d.dim_param = dim
+            elif dim is not None:
+                d.dim_value = dim
+    return proto
+
+
+def _pairs(out: Any, pairs: Iterable[tuple[str, str]]) -> None:
+    for key, value in pairs:
+        out.add(key=key, value=value)
+
+
+def save(g: Graph, path: str | Path, *, external_threshold: int | None = None) -> None:
+    """Write the graph to an ONNX file."""
+    Path(path).write_bytes(to_model(g).SerializeToString(deterministic=True))
