@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,112 +25,107 @@ class _Captured:
     value: Any
 
 
+@dataclass(slots=True)
+class _State:
+    """A partial match: what is still to be matched, the bindings, and the op matched for each op pattern."""
+
+    agenda: _Agenda
+    names: dict[str, Any]
+    ops: dict[int, tuple[OpPattern, int]]
+
+    def fork(self, agenda: _Agenda) -> _State:
+        return _State(agenda, dict(self.names), dict(self.ops))
+
+
 class Matcher:
-    """Matches one pattern in one graph. ``trace`` collects the deepest failure, for ``explain``."""
+    """Matches one pattern in one graph. With ``trace``, ``reason`` is that of the deepest failure."""
 
     def __init__(self, pattern: Pattern, graph: Graph, *, trace: bool = False) -> None:
         self.pattern = pattern
         self.graph = graph
         self.trace = trace
         self.deepest = -1
-        self.reason = NoMatch("the op is not a root of the pattern")
+        self.reason = NoMatch("the pattern does not fit")
+        self._choices: list[_State] = []
 
-    def match(self, root_id: int) -> Match | NoMatch:
-        """The match whose root is the op, or the reason why there is none."""
-        self.deepest = -1
-        names: dict[str, Any] = {}
-        ops: dict[int, tuple[OpPattern, int]] = {}
-        found = self._match_op(self.pattern.root, root_id, None, names, ops)
-        if found is None:
-            return self.reason
-        names, ops = found
-        return self._close(root_id, names, ops)
+    def matches(self, root_id: int) -> Iterator[Match]:
+        """All matches whose root is the op: one for each order of commutative operands and each alternative."""
+        start = _State(None, {}, {})
+        self._choices = [start] if self._match_op(self.pattern.root, root_id, start) else []
+        while self._choices:
+            state = self._choices.pop()
+            if self._solve(state):
+                match = self._close(root_id, state)
+                if match is not None:
+                    yield match
 
     # ---------------------------------------------------------------- solving
 
-    def _solve(
-        self, agenda: _Agenda, names: dict[str, Any], ops: dict[int, tuple[OpPattern, int]]
-    ) -> tuple[dict[str, Any], dict[int, tuple[OpPattern, int]]] | None:
-        while agenda is not None:
-            node, value, agenda = agenda
+    def _solve(self, state: _State) -> bool:
+        """Match everything on the agenda, leaving the other sides of choices for later; False at a failure."""
+        while state.agenda is not None:
+            node, value, state.agenda = state.agenda
             kind = type(node)
             if kind is Capture:
-                if not self._bind(node, value, names, len(ops)):
-                    return None
+                if not self._bind(node, value, state):
+                    return False
             elif kind is Result:
-                producer = self.graph.producer(value) if value else None
-                if producer is None:
-                    return self._fail(len(ops), "{} is not computed by {}", value or "an omitted operand", node)
-                return self._match_result(node, producer, value, agenda, names, ops)
+                if not self._match_result(node, value, state):
+                    return False
             elif kind is Scalar:
                 if not self._is_scalar(value, node.value):
-                    return self._fail(len(ops), "{} is not the constant {}", value or "an omitted operand", node)
+                    return self._fail(state, "{} is not the constant {}", value or "an omitted operand", node)
             elif kind is AnyOf:
-                for alternative in node.alternatives:
-                    found = self._solve((alternative, value, agenda), dict(names), dict(ops))
-                    if found is not None:
-                        return found
-                return None
+                rest = state.agenda
+                self._choices.extend(state.fork((a, value, rest)) for a in reversed(node.alternatives[1:]))
+                state.agenda = (node.alternatives[0], value, rest)
             else:  # Rest: its values were collected when the operands were laid out
-                names[node.name] = value
-        return names, ops
+                state.names[node.name] = value
+        return True
 
-    def _bind(self, node: Capture, value: str, names: dict[str, Any], depth: int) -> bool:
+    def _bind(self, node: Capture, value: str, state: _State) -> bool:
         if not value and not node.optional:
-            self._fail(depth, "operand {} is omitted", node)
-            return False
-        if names.setdefault(node.name, value) == value:
+            return self._fail(state, "operand {} is omitted", node)
+        if state.names.setdefault(node.name, value) == value:
             return True
-        self._fail(depth, "{} is {} here and {} there", node, value, names[node.name])
-        return False
+        return self._fail(state, "{} is {} here and {} there", node, value, state.names[node.name])
 
-    def _match_result(
-        self,
-        node: Result,
-        op_id: int,
-        value: str,
-        agenda: _Agenda,
-        names: dict[str, Any],
-        ops: dict[int, tuple[OpPattern, int]],
-    ) -> tuple[dict[str, Any], dict[int, tuple[OpPattern, int]]] | None:
+    def _match_result(self, node: Result, value: str, state: _State) -> bool:
+        op_id = self.graph.producer(value) if value else None
+        if op_id is None:
+            return self._fail(state, "{} is not computed by {}", value or "an omitted operand", node)
         outputs = self.graph.op(op_id).outputs
         if node.index >= len(outputs) or outputs[node.index] != value:
-            return self._fail(len(ops), "{} is another output of its op", value)
-        known = ops.get(id(node.producer))
-        if known is not None:
-            return self._solve(agenda, names, ops) if known[1] == op_id else self._fail(len(ops), "{} differs", node)
-        return self._match_op(node.producer, op_id, agenda, names, ops)
+            return self._fail(state, "{} is another output of its op", value)
+        known = state.ops.get(id(node.producer))
+        if known is None:
+            return self._match_op(node.producer, op_id, state)
+        return known[1] == op_id or self._fail(state, "{} is another op", node)
 
-    def _match_op(
-        self,
-        pattern: OpPattern,
-        op_id: int,
-        agenda: _Agenda,
-        names: dict[str, Any],
-        ops: dict[int, tuple[OpPattern, int]],
-    ) -> tuple[dict[str, Any], dict[int, tuple[OpPattern, int]]] | None:
+    def _match_op(self, pattern: OpPattern, op_id: int, state: _State) -> bool:
         op = self.graph.op(op_id)
         if op.type not in pattern.types or op.domain != pattern.domain:
-            return self._fail(len(ops), "{} is not a {}", op.label, "|".join(pattern.types))
+            return self._fail(state, "{} is not a {}", op.label, "|".join(pattern.types))
         for name, wanted in pattern.attrs.items():
             value = attr(op, name)
             if isinstance(wanted, AttrCapture):
-                names[wanted.name] = _Captured(value)
+                state.names[wanted.name] = _Captured(value)
             elif not (wanted(value) if callable(wanted) else _equal(value, wanted)):
-                return self._fail(len(ops), "{}: attribute {} = {} does not fit", op.label, name, value)
+                return self._fail(state, "{}: attribute {} = {} does not fit", op.label, name, value)
         operands = self._operands(pattern, op)
         if operands is None:
-            return self._fail(len(ops), "{} has {} operands", op.label, len(op.inputs))
-        ops[id(pattern)] = (pattern, op_id)
+            return self._fail(state, "{} has {} operands", op.label, len(op.inputs))
+        state.ops[id(pattern)] = (pattern, op_id)
         if pattern.name:
-            names[pattern.name] = OpView(self.graph, op_id)
+            state.names[pattern.name] = OpView(self.graph, op_id)
+        rest = state.agenda
         if pattern.commutes and len(op.inputs) == 2 and op.inputs[0] != op.inputs[1]:
             (a, x), (b, y) = operands
-            found = self._solve((a, x, (b, y, agenda)), dict(names), dict(ops))
-            return found if found is not None else self._solve((a, y, (b, x, agenda)), names, ops)
+            self._choices.append(state.fork((a, y, (b, x, rest))))
         for node, value in reversed(operands):
-            agenda = (node, value, agenda)
-        return self._solve(agenda, names, ops)
+            rest = (node, value, rest)
+        state.agenda = rest
+        return True
 
     def _operands(self, pattern: OpPattern, op: Op) -> list[tuple[Node, Any]] | None:
         nodes: tuple[Node, ...] = pattern.operands
@@ -154,30 +150,32 @@ class Matcher:
 
     # ---------------------------------------------------------------- the end of a match
 
-    def _close(self, root_id: int, names: dict[str, Any], ops: dict[int, tuple[OpPattern, int]]) -> Match | NoMatch:
-        g = self.graph
+    def _close(self, root_id: int, state: _State) -> Match | None:
+        g, ops = self.graph, state.ops
         matched = {op_id for _, op_id in ops.values()}
         if len(matched) != len(ops):
-            return NoMatch("one op would stand for two of the pattern")
+            return self._never("one op would stand for two of the pattern")
         results: list[str] = []
         for output in self.pattern.outputs:
             at = ops.get(id(output.producer))
             if at is None or output.index >= len(g.op(at[1]).outputs) or not g.op(at[1]).outputs[output.index]:
-                return NoMatch("output {} of the pattern is not there", show(output))
+                return self._never("output {} of the pattern is not there", show(output))
             results.append(g.op(at[1]).outputs[output.index])
-        kept: set[int] = set()
         for pattern, op_id in ops.values():
             for value in g.op(op_id).outputs:
-                if not value or value in results:
+                if not value or value in results or pattern.shared:
                     continue
-                escapes = bool(g.public_names(value)) or any(user not in matched for user in g._succ[value])
-                if escapes and not pattern.shared:
-                    return NoMatch("intermediate value {} is used outside the match", value)
-                if escapes:
-                    kept.add(op_id)
+                if g.public_names(value) or any(user not in matched for user in g._succ[value]):
+                    return self._never("intermediate value {} is used outside the match", value)
+        names = state.names
         bindings = {name: self._view(names.get(name)) for name in (*self.pattern.captures, *names)}
-        order = (root_id, *sorted((i for i in matched if i != root_id and i not in kept), key=g.order_key))
+        order = (root_id, *sorted((i for i in matched if i != root_id), key=g.order_key))
         return Match(g, root_id, order, tuple(results), bindings)
+
+    def _never(self, text: str, *args: Any) -> None:
+        """A complete match that must not be used: deeper than any partial one."""
+        self.deepest = 1 << 30
+        self.reason = NoMatch(text, *args)
 
     def _view(self, value: Any) -> Any:
         if isinstance(value, _Captured):
@@ -188,10 +186,11 @@ class Matcher:
             return [ValueView(self.graph, v) if v else None for v in value]
         return value
 
-    def _fail(self, depth: int, text: str, *args: Any) -> None:
-        if self.trace and depth > self.deepest:
-            self.deepest = depth
+    def _fail(self, state: _State, text: str, *args: Any) -> bool:
+        if self.trace and len(state.ops) > self.deepest:
+            self.deepest = len(state.ops)
             self.reason = NoMatch(text, *(show(a) if isinstance(a, Node) else a for a in args))
+        return False
 
 
 def _equal(value: Any, wanted: Any) -> bool:

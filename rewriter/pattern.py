@@ -166,15 +166,18 @@ class PatternOps:
         return Rest(name)
 
 
-def trace(function: Callable[..., Any]) -> Pattern:
-    """Compile a pattern function by calling it once with symbolic values.
+def trace(function: Callable[..., Any], rule: Any = None) -> Pattern:
+    """Compile a pattern function ``(self, op, *captures)`` by calling it once with symbolic values.
+
+    Args:
+        rule: what ``self`` is, so that a pattern may depend on the rule's options.
 
     Raises:
         TypeError: the function does not return ops, or names something twice with different meanings.
     """
     parameters = list(inspect.signature(function).parameters.values())
-    captures = {p.name: Capture(p.name, optional=p.default is None) for p in parameters[1:]}
-    result = function(PatternOps(), *captures.values())
+    captures = {p.name: Capture(p.name, optional=p.default is None) for p in parameters[2:]}
+    result = function(rule, PatternOps(), *captures.values())
     outputs = tuple(result) if isinstance(result, tuple) else (result,)
     if not outputs or not all(isinstance(o, Result) for o in outputs):
         raise TypeError(f"{function.__qualname__}: a pattern must return the outputs of ops, not {result!r}")

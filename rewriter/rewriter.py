@@ -11,6 +11,7 @@ import numpy as np
 
 from coregraft.rewriter.errors import CoregraftError
 from coregraft.rewriter.graph import Graph, Op, Origin
+from coregraft.rewriter.target import Target
 from coregraft.rewriter.types import Array, Const, TensorType, ValueType
 
 #: What a value may be given as: its name, a view or handle with a ``name``, or None for an omitted operand.
@@ -32,11 +33,13 @@ class Rewriter:
         events: how often each kind of event took place: ``inserted``, ``removed``, ``updated``, ``replaced``,
             ``retyped``. No events means that nothing changed: nobody reports that by hand.
         touched: ids of ops that are new or whose surroundings changed since the driver last took them.
+        target: what the graph is for, so that a rule may ask whether an op has a lowering.
     """
 
-    def __init__(self, graph: Graph, pass_name: str = "") -> None:
+    def __init__(self, graph: Graph, pass_name: str = "", target: Target | None = None) -> None:
         self.graph = graph
         self.pass_name = pass_name
+        self.target = target or Target.any()
         self.rule_name = ""
         self.events: Counter[str] = Counter()
         self.touched: list[int] = []
@@ -231,6 +234,7 @@ class Rewriter:
             TypeChanged: a new value differs in type from the old one; everything is undone.
         """
         mark, events = len(self._undo), self.events.copy()
+        first_new: int = self.graph.graph.get("next_id", 0)
         try:
             result = build()
             if result is None or result is False or (not isinstance(result, (str, tuple, list)) and not result):
@@ -241,20 +245,19 @@ class Rewriter:
                 raise CoregraftError(
                     "rule-output-count", f"{self.rule_name} returned {len(values)} values for {len(old)}", node=old[0]
                 )
-            self._substitute(op_ids, old, values)
+            self._substitute(op_ids, old, values, first_new)
         except TypeChanged:
             self.rollback(mark, events)
             raise
         return result
 
-    def _substitute(self, op_ids: Sequence[int], old: Sequence[str], new: Sequence[str]) -> None:
-        fresh = {i for v in new if (i := self.graph.producer(v)) is not None and i not in op_ids}
+    def _substitute(self, op_ids: Sequence[int], old: Sequence[str], new: Sequence[str], first_new: int) -> None:
         names: dict[str, str] = {}
         for a, b in zip(old, new, strict=True):
-            producer = self.graph.producer(b)
-            takes_name = a != b and producer in fresh and b not in names and self._is_new(b)
             self._check_same_type(a, b)
-            if takes_name:
+            producer = self.graph.producer(b)
+            is_new = producer is not None and producer >= first_new and not self.graph.public_names(b)
+            if a != b and is_new and b not in names:
                 names[b] = a
             else:
                 self.replace_uses(a, names.get(b, b))
@@ -263,19 +266,24 @@ class Rewriter:
             old_producer = self.graph.producer(a)
             kind = self.graph.type_of(b) or self.graph.type_of(a)
             if old_producer is not None:
-                self._detach_output(old_producer, a)
+                self._detach_output(old_producer, a, first_new)
             self._rename_output(b, a)
             self.set_type(a, kind)
             self.touched.extend(self.graph.users(a))
             self.events["replaced"] += 1
         self._erase_dead(op_ids)
 
-    def _is_new(self, value: str) -> bool:
-        return not self.graph.public_names(value) and value in self.graph
-
-    def _detach_output(self, op_id: int, value: str) -> None:
+    def _detach_output(self, op_id: int, value: str, first_new: int) -> None:
+        """Take a result's name from its op; new ops that read the old result follow it to another name."""
+        readers = [user for user in self.graph.users(value) if user >= first_new]
+        inner = ""
+        if readers:
+            inner = self.graph.fresh_name(f"{value}/inner")
+            self._add_value(inner, self.graph.type_of(value), None)
+        for user in readers:
+            self._set_op(user, _renamed(self.graph.op(user), value, inner))
         op = self.graph.op(op_id)
-        self._set_op(op_id, dataclasses.replace(op, outputs=tuple("" if o == value else o for o in op.outputs)))
+        self._set_op(op_id, dataclasses.replace(op, outputs=tuple(inner if o == value else o for o in op.outputs)))
 
     def _rename_output(self, old: str, new: str) -> None:
         for user in self.graph.users(old):

@@ -1,0 +1,222 @@
+"""Running rules: a deterministic worklist over ops whose type is some rule's root, to a fixed point.
+
+Rules are indexed by the (domain, type) of their root, so a rule costs nothing at ops that it cannot match, and
+rejected early by the types of the producers that its pattern asks for. Order: ops in program order, rules by
+(benefit, name). No set is ever iterated. A budget stops rules that undo each other, and names them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import heapq
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+
+from coregraft.rewriter.contract import Context
+from coregraft.rewriter.errors import PassError
+from coregraft.rewriter.graph import Graph, Op
+from coregraft.rewriter.match import Match, NoMatch
+from coregraft.rewriter.pattern import OpPattern, Result
+from coregraft.rewriter.rewriter import Rewriter, TypeChanged
+from coregraft.rewriter.rule import Rule
+
+Key = tuple[str, str]
+
+
+class RuleIndex:
+    """Rules by root key; what each needs of its operands' producers."""
+
+    def __init__(self, rules: Sequence[Rule]) -> None:
+        table: defaultdict[Key, list[tuple[Rule, tuple[Need, ...]]]] = defaultdict(list)
+        for rule in sorted(rules, key=lambda r: (-type(r).benefit, r.name, r.spec())):
+            compiled = rule.compiled()
+            needs = _needs(compiled.root) if compiled is not None else ()
+            for key in rule.root_keys():
+                table[key].append((rule, needs))
+        self.table = dict(table)
+
+    def candidates(self, g: Graph, op: Op) -> Iterator[Rule]:
+        """The rules worth trying at an op, in order."""
+        for rule, needs in self.table.get(op.key, ()):
+            if all(need.holds(g, op) for need in needs):
+                yield rule
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Need:
+    """The producer of operand ``index`` (of any operand, when None) is one of ``keys``."""
+
+    index: int | None
+    keys: frozenset[Key]
+
+    def holds(self, g: Graph, op: Op) -> bool:
+        inputs = op.inputs if self.index is None else op.inputs[self.index : self.index + 1]
+        for value in inputs:
+            if value:
+                for producer in g._pred[value]:
+                    if g._node[producer]["op"].key in self.keys:
+                        return True
+        return False
+
+
+def _needs(root: OpPattern) -> tuple[Need, ...]:
+    return tuple(
+        Need(None if root.commutes else i, frozenset(operand.producer.keys))
+        for i, operand in enumerate(root.operands)
+        if isinstance(operand, Result)
+    )
+
+
+def find(rule: Rule, g: Graph, *, ctx: Context | None = None) -> list[Match]:
+    """All places where a rule matches, in program order, bodies not included. Changes nothing.
+
+    A rule without a pattern is tried on a scratch copy instead, and reports the ops at which it would rewrite.
+    """
+    index = RuleIndex([rule])
+    roots = sorted((g.order_key(i), i) for i, op in g.ops() if op.key in index.table)
+    if rule.compiled() is None:
+        return [m for _, i in roots if (m := _dry_run(rule, g, i, ctx)) is not None]
+    found = []
+    for _, op_id in roots:
+        for candidate in index.candidates(g, g.op(op_id)):
+            match = candidate.match(g, op_id)
+            if isinstance(match, Match):
+                found.append(match)
+    return found
+
+
+def _dry_run(rule: Rule, g: Graph, op_id: int, ctx: Context | None) -> Match | None:
+    rw = Rewriter(g, target=ctx.target if ctx is not None else None)
+    rw.at((op_id,), rule.name)
+    outputs = g.op(op_id).outputs
+    try:
+        done = rule.match_and_rewrite(op_id, rw)
+    except TypeChanged:
+        done = False
+    finally:
+        rw.rollback()
+    return Match(g, op_id, (op_id,), outputs, {}) if done else None
+
+
+def explain(rule: Rule, g: Graph, op_id: int) -> str:
+    """Why a rule does not match at an op: the first failing test of the deepest partial match; or that it does."""
+    op = g.op(op_id)
+    if op.key not in rule.root_keys():
+        wanted = ", ".join(f"{d}::{t}" if d else t for d, t in rule.root_keys())
+        return f"{op.label} is not a root of {rule.name}, which starts at {wanted}"
+    if rule.compiled() is None:
+        rw = Rewriter(g)
+        rw.at((op_id,), rule.name)
+        try:
+            done = rule.match_and_rewrite(op_id, rw)
+        finally:
+            rw.rollback()
+        return f"{rule.name} rewrites {op.label}" if done else f"{rule.name} declines: {done or 'no reason given'}"
+    match = rule.match(g, op_id, trace=True)
+    return f"{rule.name} matches {op.label}" if isinstance(match, Match) else f"{rule.name}: {match}"
+
+
+def rewrite_greedily(g: Graph, rules: Sequence[Rule], ctx: Context, *, into_bodies: bool = True) -> int:
+    """Apply rules until none fires; returns the number of rewrites.
+
+    Raises:
+        PassError: ``rewrite-budget``, when more than 10 rewrites an op took place; names the rules that fired most.
+    """
+    return _run(g, RuleIndex(rules), ctx, ctx.rewriter(g), into_bodies)
+
+
+def _run(g: Graph, index: RuleIndex, ctx: Context, rw: Rewriter, into_bodies: bool) -> int:
+    table = index.table
+    node = g._node
+    queue: list[tuple[int, int]] = []
+    holders: list[int] = []
+    total = 0
+    for op_id, op in g.ops():
+        total += 1
+        if op.key in table:
+            queue.append((node[op_id]["pos"], op_id))
+        if op.captures or op.type in ("If", "Loop", "Scan"):
+            holders.append(op_id)
+    heapq.heapify(queue)
+    queued = {op_id for _, op_id in queue}
+    fired: Counter[str] = Counter()
+    budget = 10 * total + 1000
+    rw.touched.clear()
+    while queue:
+        op_id = heapq.heappop(queue)[1]
+        queued.discard(op_id)
+        if op_id not in node:
+            continue
+        if _apply(g, op_id, index, ctx, rw, fired):
+            if fired.total() > budget:
+                most = ", ".join(f"{name} ({n})" for name, n in fired.most_common(3))
+                raise PassError("rewrite-budget", f"no fixed point after {budget} rewrites; most fired: {most}")
+            if ctx.rewrite_limit is not None and ctx.counts["rewrites"] >= ctx.rewrite_limit:
+                break
+        for touched in _neighbourhood(g, rw):
+            if touched not in queued and g.op(touched).key in table:
+                queued.add(touched)
+                heapq.heappush(queue, (node[touched]["pos"], touched))
+    count = fired.total()
+    if into_bodies:
+        for op_id in sorted(holders):
+            if op_id in node:
+                count += _rewrite_bodies(g, op_id, index, ctx, rw)
+    return count
+
+
+def _apply(g: Graph, op_id: int, index: RuleIndex, ctx: Context, rw: Rewriter, fired: Counter[str]) -> bool:
+    for rule in index.candidates(g, g.op(op_id)):
+        before = rw.events.total()
+        rw.at((op_id,), rule.name)
+        mark, events = rw.mark(), rw.events.copy()
+        try:
+            done = rule.match_and_rewrite(op_id, rw)
+        except TypeChanged as error:
+            rw.rollback(mark, events)
+            ctx.declined[f"{rule.name}: {error.message}"] += 1
+            continue
+        if not done:
+            if rw.events.total() != before:
+                raise PassError(
+                    "rule-mutated-without-match", f"{rule.name} changed the graph, then declined", node=str(op_id)
+                )
+            if ctx.checked and isinstance(done, NoMatch):
+                ctx.declined[f"{rule.name}: {done}"] += 1
+            continue
+        if rw.events.total() == before:
+            raise PassError("rule-without-effect", f"{rule.name} claims a rewrite but changed nothing", node=str(op_id))
+        fired[rule.name] += 1
+        ctx.count(rule.name)
+        ctx.count("rewrites")
+        return True
+    return False
+
+
+def _neighbourhood(g: Graph, rw: Rewriter) -> list[int]:
+    """The touched ops, their producers and users: where a match may have become possible."""
+    if not rw.touched:
+        return []
+    near: dict[int, None] = {}
+    for op_id in rw.touched:
+        if op_id not in g:
+            continue
+        near[op_id] = None
+        for value in g._pred[op_id]:
+            near.update(dict.fromkeys(g._pred[value]))
+        for value in g._succ[op_id]:
+            near.update(dict.fromkeys(g._succ[value]))
+    rw.touched.clear()
+    return list(near)
+
+
+def _rewrite_bodies(g: Graph, op_id: int, index: RuleIndex, ctx: Context, rw: Rewriter) -> int:
+    count = 0
+    for name, body in list(g.op(op_id).bodies()):
+        copy: Graph = body.copy()
+        inner = Rewriter(copy, rw.pass_name, rw.target)
+        fired = _run(copy, index, ctx, inner, True)
+        if fired:
+            rw.update(op_id, attrs={**g.op(op_id).attrs, name: copy})
+            count += fired
+    return count

@@ -1,0 +1,164 @@
+"""A rule: one rewrite, stated once, used by the driver, by ``check``, by ``explain`` and by the documentation."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from coregraft.rewriter.contract import Context, Finding, Pass
+from coregraft.rewriter.graph import Graph
+from coregraft.rewriter.match import Match, NoMatch, ValueView
+from coregraft.rewriter.pattern import Pattern, trace
+from coregraft.rewriter.rewriter import Rewriter
+from coregraft.rewriter.types import Array, Const
+
+
+@dataclass(frozen=True)
+class Rule(Pass):
+    """A rewrite with a root. Either ``pattern`` and ``replacement`` (and ``where``), or ``roots`` and
+    ``match_and_rewrite``. A rule is a pass too: it runs the greedy driver with itself alone.
+
+    Class attributes besides those of :class:`Pass`:
+        benefit: rules of greater benefit are tried first at an op; equal ones in order of name.
+        roots: op types (``"Conv"``, ``"com.microsoft::Gelu"``) at which ``match_and_rewrite`` is tried.
+    """
+
+    benefit: ClassVar[int] = 1
+    roots: ClassVar[tuple[str, ...]] = ()
+
+    # ---------------------------------------------------------------- what a rule says
+
+    #: ``pattern(self, op, *captures)``: a traced function, see :mod:`coregraft.rewriter.pattern`.
+    pattern: ClassVar[Any] = None
+
+    def where(self, m: Any) -> Any:
+        """Whether to rewrite here: True, or ``m.no(reason)``. Must not change anything."""
+        return True
+
+    def replacement(self, op: OpBuilder, m: Any) -> Any:
+        """Build the values that replace the pattern's outputs; ``m.no(reason)`` or None declines."""
+        raise NotImplementedError(f"{type(self).__name__} needs replacement or match_and_rewrite")
+
+    def match_and_rewrite(self, op_id: int, rw: Rewriter) -> Any:
+        """The escape hatch: look at the op, rewrite through ``rw``, return True; or say why not (falsy)."""
+        found = self.match(rw.graph, op_id)
+        if not isinstance(found, Match):
+            return found
+        rw.at(found.op_ids, type(self).__name__)
+        result = rw.commit(found.op_ids, found.outputs, lambda: self.replacement(OpBuilder(rw, found), found))
+        return result if _declined(result) else True
+
+    def finding(self, m: Any) -> str:
+        """What ``check`` says of a match, in one line."""
+        return self.summary()
+
+    # ---------------------------------------------------------------- what the engine asks of it
+
+    def match(self, g: Graph, op_id: int, *, trace: bool = False) -> Match | NoMatch:
+        """The match at an op (``where`` included), or the reason for none. Never changes the graph."""
+        from coregraft.rewriter.matcher import Matcher
+
+        compiled = self.compiled()
+        if compiled is None:
+            return NoMatch("{} has no pattern", type(self).__name__)
+        matcher = Matcher(compiled, g, trace=trace)
+        reason: NoMatch | None = None
+        for found in matcher.matches(op_id):
+            verdict = self.where(found)
+            if verdict and not isinstance(verdict, NoMatch):
+                return found
+            if reason is None:
+                reason = verdict if isinstance(verdict, NoMatch) else NoMatch("{} declined", self.name)
+        return reason or matcher.reason
+
+    def compiled(self) -> Pattern | None:
+        """The compiled pattern, or None for a rule with ``match_and_rewrite`` only."""
+        return _compile(self) if type(self).pattern is not None else None
+
+    def root_keys(self) -> tuple[tuple[str, str], ...]:
+        """(domain, type) of the ops this rule is tried at."""
+        compiled = self.compiled()
+        if compiled is not None:
+            return compiled.roots
+        return tuple((d, t) for d, _, t in (r.rpartition("::") for r in type(self).roots))
+
+    def run(self, g: Graph, ctx: Context) -> None:
+        ctx.rewrite(g, [self])
+
+    def check(self, g: Graph, ctx: Context) -> list[Finding]:
+        from coregraft.rewriter.driver import find
+
+        return [
+            Finding(self.code, self.name, g.op(m.root_id).label, self.finding(m)) for m in find(self, g, ctx=ctx)
+        ]
+
+
+@functools.lru_cache(maxsize=1024)
+def _compile(rule: Rule) -> Pattern:
+    # The underlying function: tracing must skip exactly one parameter, self, which pattern functions ignore.
+    return trace(type(rule).pattern, rule)
+
+
+def _declined(result: Any) -> bool:
+    return result is None or result is False or isinstance(result, NoMatch)
+
+
+@dataclass(frozen=True)
+class RuleGroup(Pass):
+    """A pass of several rules, run to a fixed point together."""
+
+    def rules(self) -> list[Rule]:
+        """The rules, in no particular order: benefit and name decide."""
+        raise NotImplementedError
+
+    def run(self, g: Graph, ctx: Context) -> None:
+        ctx.rewrite(g, self.rules())
+
+    def check(self, g: Graph, ctx: Context) -> list[Finding]:
+        return [finding for rule in self.rules() for finding in rule.check(g, ctx)]
+
+
+class OpBuilder:
+    """The ``op`` of a replacement: ``op.<Type>(operands, attribute=…)`` inserts an op and returns its value(s).
+
+    An operand is a view of the match, a value made before, None (omitted), a numpy array, or a Python number,
+    which becomes a constant of the dtype of the first tensor operand.
+    """
+
+    def __init__(self, rewriter: Rewriter, match: Match | None = None, domain: str = "") -> None:
+        self._rewriter = rewriter
+        self._match = match
+        self._domain = domain
+
+    def __getattr__(self, op_type: str) -> Callable[..., Any]:
+        if op_type.startswith("_"):
+            raise AttributeError(op_type)
+
+        def make(*operands: Any, _outputs: int = 1, _name: str | None = None, **attrs: Any) -> Any:
+            inputs = [self._operand(o, operands) for o in operands]
+            made = self._rewriter.insert(
+                op_type, inputs, attrs, n_outputs=_outputs, domain=self._domain, name=_name
+            )
+            if isinstance(made, list):
+                return tuple(ValueView(self._rewriter.graph, v) for v in made)
+            return ValueView(self._rewriter.graph, made)
+
+        return make
+
+    def domain(self, domain: str) -> OpBuilder:
+        """Ops of another domain."""
+        return OpBuilder(self._rewriter, self._match, domain)
+
+    def const(self, value: Array | Const, hint: str = "") -> ValueView:
+        """A constant of exactly this array."""
+        return ValueView(self._rewriter.graph, self._rewriter.const(value, hint))
+
+    def _operand(self, value: Any, operands: tuple[Any, ...]) -> Any:
+        if not isinstance(value, (int, float)):
+            return value
+        for other in operands:
+            if isinstance(other, ValueView) and other.dtype is not None:
+                return Const.of(value, other.dtype)
+        raise TypeError(f"give op.const(np.array({value})): no tensor operand tells the dtype")
