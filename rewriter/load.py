@@ -3,9 +3,10 @@
 What a graph cannot say in its own terms (a tensor's storage field, doc strings, denotations) travels as residue:
 the serialized message without what the graph does say. Only :mod:`coregraft.rewriter.save` reads it.
 
-Facts in ``g.graph`` beside those of :class:`Graph`: ``ir_version``, ``producer_name``, ``producer_version``, ``domain``,
-``model_version``, ``doc_string`` (each present only if the file has it), ``metadata`` (pairs), ``graph_doc``,
-``graph_metadata``, ``value_info`` (the names whose types the file lists, in its order), ``model_rest``, ``graph_rest``.
+Facts in ``g.graph`` beside those of :class:`Graph`: ``ir_version``, ``producer_name``, ``producer_version``,
+``domain``, ``model_version``, ``doc_string`` (each present only if the file has it), ``metadata`` (pairs),
+``graph_doc``, ``graph_metadata``, ``value_info`` (names whose types the file lists, in its order), ``model_rest``,
+``graph_rest``.
 A function is a Graph as well, with ``attributes`` (names without a default) and ``defaults`` (name -> value).
 """
 
@@ -99,9 +100,8 @@ def function_graph(function: Graph | onnx.FunctionProto | bytes) -> Graph:
     """
     if isinstance(function, Graph):
         return function.copy()  # type: ignore[no-any-return]
-    if isinstance(function, bytes):
-        function = onnx.FunctionProto.FromString(function)
-    return _Reader(None, None).function(function)
+    proto = onnx.FunctionProto.FromString(function) if isinstance(function, bytes) else function
+    return _Reader(None, None).function(proto)
 
 
 @contextlib.contextmanager
@@ -127,7 +127,7 @@ class _Reader:
     def model(self, model: onnx.ModelProto) -> Graph:
         if not model.HasField("graph"):
             raise InputError("model-not-onnx", "there is no graph in this file")
-        opsets = _opsets(model.opset_import)
+        opsets = import_opsets(model.opset_import)
         if not model.graph.output:
             raise InputError("graph-empty", "the graph has no outputs", node=model.graph.name or None)
         g = self.graph(model.graph, opsets, 0)
@@ -140,16 +140,16 @@ class _Reader:
         if model.metadata_props:
             g.graph["metadata"] = tuple((p.key, p.value) for p in model.metadata_props)
         if model.functions:
-            g.graph["functions"] = MappingProxyType({(f.domain, f.name, f.overload): self.function(f) for f in model.functions})
-        if model.training_info or model.configuration or any(o.domain == "ai.onnx" for o in model.opset_import):
-            rest = onnx.ModelProto(training_info=model.training_info, configuration=model.configuration)
-            if any(o.domain == "ai.onnx" for o in model.opset_import):
-                rest.opset_import.extend(model.opset_import)
-            g.graph["model_rest"] = rest.SerializeToString()
+            functions = {(f.domain, f.name, f.overload): self.function(f) for f in model.functions}
+            g.graph["functions"] = MappingProxyType(functions)
+        rest = onnx.ModelProto(
+            opset_import=model.opset_import, training_info=model.training_info, configuration=model.configuration
+        )
+        g.graph["model_rest"] = rest.SerializeToString()
         return g
 
     def function(self, f: onnx.FunctionProto) -> Graph:
-        opsets = _opsets(f.opset_import)
+        opsets = import_opsets(f.opset_import)
         proto = onnx.GraphProto(node=f.node, name=f.name, value_info=f.value_info)
         proto.input.extend(onnx.ValueInfoProto(name=name) for name in f.input)
         proto.output.extend(onnx.ValueInfoProto(name=name) for name in f.output)
@@ -167,7 +167,7 @@ class _Reader:
         return g
 
     def graph(self, proto: onnx.GraphProto, opsets: Mapping[str, int], depth: int) -> Graph:
-        """Build one graph. Writes networkx's adjacency itself: with ``add_node``/``add_edge`` it takes twice as long."""
+        """Build one graph. Writes networkx's adjacency itself: through ``add_edge`` it takes twice as long."""
         if depth > MAX_DEPTH:
             raise InputError("nesting-depth", f"graphs are nested deeper than {MAX_DEPTH}", node=proto.name or None)
         g = Graph()
@@ -192,7 +192,8 @@ class _Reader:
             if name not in nodes:
                 add(name, TensorType(const.dtype, const.shape), const)
             elif name in declared and nodes[name]["const"] is None:
-                nodes[name]["const"] = const
+                data = nodes[name] = nodes.pop(name)  # constants are saved in the order of the nodes
+                data["const"] = const
             else:
                 raise InputError("value-redefined", f'the initializer "{name}" is there twice')
         for sparse in proto.sparse_initializer:
@@ -227,13 +228,15 @@ class _Reader:
                 n.op_type, tuple(n.input), outputs, attrs, domain, n.name, n.overload, captures, None, _node_meta(n)
             )
             nodes[op_id] = {"op": op, "pos": op_id}
-            uses = pred[op_id] = {}
+            uses: dict[str, dict[str, Any]] = {}
+            pred[op_id] = uses
             for value in (*op.inputs, *captures) if captures else op.inputs:
                 if value:
                     if value not in nodes:
                         add(value, None, None)
                     succ[value][op_id] = uses[value] = {}
-            defines = succ[op_id] = {}
+            defines: dict[str, dict[str, Any]] = {}
+            succ[op_id] = defines
             for value in outputs:
                 if value:
                     if value not in nodes:
@@ -322,7 +325,8 @@ class _Reader:
                 "initializer-size", f"{dtype.name.lower()}{list(shape)} takes {nbytes} bytes, but {found} are there",
                 node=t.name,
             )  # fmt: skip
-        if stored is None and (kind == "typed" or t.name != (value or "") or t.doc_string or t.metadata_props):
+        unusual = t.HasField("name") != (value is not None) or t.HasField("doc_string") or t.HasField("data_location")
+        if stored is None and (kind == "typed" or unusual or t.metadata_props):
             stored = Stored(kind, _tensor_rest(t))
         return Const(dtype, shape, source, stored)
 
@@ -391,7 +395,7 @@ def _tensor_rest(t: TensorProto) -> bytes:
     rest.CopyFrom(t)
     for name in ("dims", "data_type", "raw_data", "segment"):
         rest.ClearField(name)
-    return rest.SerializeToString()
+    return bytes(rest.SerializeToString())
 
 
 def _text(data: bytes) -> str | bytes:
@@ -422,7 +426,8 @@ def _kind_of(a: AttributeProto) -> int:
     return AttributeProto.UNDEFINED
 
 
-def _opsets(imports: Sequence[onnx.OperatorSetIdProto]) -> dict[str, int]:
+def import_opsets(imports: Sequence[onnx.OperatorSetIdProto]) -> dict[str, int]:
+    """Opset version by domain; ``ai.onnx`` is the empty domain."""
     opsets = {"" if o.domain == "ai.onnx" else o.domain: o.version for o in imports}
     version = opsets.get("")
     if version is not None and not OLDEST_OPSET <= version <= NEWEST_OPSET:
@@ -460,10 +465,11 @@ def _set_type(data: dict[str, Any], info: onnx.ValueInfoProto) -> None:
     kind = value_type(info.type)
     if kind is not None:
         data["type"] = kind
-    tensor = info.type.tensor_type
+    dims = info.type.tensor_type.shape.dim
     if (
-        info.doc_string or info.metadata_props or info.type.denotation
-        or any(d.denotation or (not d.dim_param and d.HasField("dim_param")) or d.dim_value < 0 for d in tensor.shape.dim)
+        info.HasField("doc_string") or info.metadata_props or info.type.denotation
+        or (kind is None and info.HasField("type"))
+        or any(d.denotation or d.dim_value < 0 or (d.HasField("dim_param") and not d.dim_param) for d in dims)
     ):  # fmt: skip
         data["info"] = info.SerializeToString()
 
@@ -480,11 +486,13 @@ def _node_meta(n: onnx.NodeProto) -> Mapping[str, Any]:
         if (not value and n.HasField(field)) or (field == "domain" and value == "ai.onnx"):
             rest = rest or onnx.NodeProto()
             setattr(rest, field, value)
-    for a in n.attribute:
-        if a.doc_string:
-            rest = rest or onnx.NodeProto()
-            rest.attribute.add(name=a.name, doc_string=a.doc_string)
-    return _NO_META if rest is None else MappingProxyType({"rest": rest.SerializeToString()})
+    docs = {a.name: a.doc_string for a in n.attribute if a.HasField("doc_string")}
+    if rest is None and not docs:
+        return _NO_META
+    meta: dict[str, Any] = {} if rest is None else {"rest": rest.SerializeToString()}
+    if docs:
+        meta["attribute_docs"] = MappingProxyType(docs)
+    return MappingProxyType(meta)
 
 
 def _graph_facts(g: Graph, proto: onnx.GraphProto) -> None:

@@ -12,7 +12,7 @@ from onnx import AttributeProto, TensorProto
 
 from coregraft.rewriter.errors import GraphError
 from coregraft.rewriter.graph import AttrRef, Floats, Graph, Op, RawAttr, Strings
-from coregraft.rewriter.load import MODEL_FACTS, Stored, value_type
+from coregraft.rewriter.load import MODEL_FACTS, Stored, import_opsets, value_type
 from coregraft.rewriter.types import Const, DType, OpaqueType, TensorType, ValueType
 
 #: Puts the content of a constant into its tensor (raw data, a reference to a file, …).
@@ -38,7 +38,7 @@ def to_model(g: Graph, *, external: Place | None = None) -> onnx.ModelProto:
     _pairs(model.metadata_props, g.graph.get("metadata", ()))
     opsets = dict(g.opsets)
     functions = dict(g.functions)
-    if any(op.domain == "coregraft" for _, op in g.ops()) or any(_uses_dialect(op) for _, op in g.ops()):
+    if any(_uses_dialect(op) for _, op in g.ops()):
         from coregraft.rewriter.dialect import functions_for
 
         opsets.setdefault("coregraft", 1)
@@ -46,13 +46,11 @@ def to_model(g: Graph, *, external: Place | None = None) -> onnx.ModelProto:
             functions.setdefault((f.domain, f.name, f.overload), f)
     if "model_rest" in g.graph:
         rest = onnx.ModelProto.FromString(g.graph["model_rest"])
-        if rest.opset_import:
-            spelled = {o.domain for o in rest.opset_import}
-            if "ai.onnx" in spelled and "" not in spelled:
-                opsets = {d or "ai.onnx": v for d, v in opsets.items()}
+        if import_opsets(rest.opset_import) != opsets:
             rest.ClearField("opset_import")
         model.MergeFrom(rest)
-    model.opset_import.extend(onnx.OperatorSetIdProto(domain=d, version=v) for d, v in opsets.items())
+    if not model.opset_import:
+        model.opset_import.extend(onnx.OperatorSetIdProto(domain=d, version=v) for d, v in opsets.items())
     _Writer(external or _inline).graph(g, model.graph, {})
     for key, f in functions.items():
         model.functions.append(f if isinstance(f, onnx.FunctionProto) else function_proto(f, key))
@@ -79,7 +77,7 @@ def function_proto(g: Graph, key: tuple[str, str, str] | None = None) -> onnx.Fu
 
 
 def _uses_dialect(op: Op) -> bool:
-    return any(inner.domain == "coregraft" or _uses_dialect(inner) for _, body in op.bodies() for _, inner in body.ops())
+    return op.domain == "coregraft" or any(_uses_dialect(inner) for _, body in op.bodies() for _, inner in body.ops())
 
 
 class _Writer:
@@ -144,13 +142,11 @@ class _Writer:
         if op.overload:
             out.overload = op.overload
         if "rest" in op.meta:
-            rest = onnx.NodeProto.FromString(op.meta["rest"])
-            docs = {a.name: a.doc_string for a in rest.attribute}
-            rest.ClearField("attribute")
-            for a in out.attribute:
-                if a.name in docs:
-                    a.doc_string = docs[a.name]
-            out.MergeFrom(rest)
+            out.MergeFromString(op.meta["rest"])
+        docs = op.meta.get("attribute_docs", {})
+        for a in out.attribute if docs else ():
+            if a.name in docs:
+                a.doc_string = docs[a.name]
 
     def tensor(self, const: Const, out: TensorProto, name: str | None) -> None:
         stored: Stored | None = const.storage
@@ -169,8 +165,9 @@ class _Writer:
 
 
 def _inline(tensor: TensorProto, const: Const) -> None:
-    tensor.ClearField("external_data")
-    tensor.ClearField("data_location")
+    if tensor.data_location == TensorProto.EXTERNAL:
+        tensor.ClearField("external_data")
+        tensor.ClearField("data_location")
     raw = const.raw()
     tensor.raw_data = raw if isinstance(raw, bytes) else bytes(raw)
 
@@ -181,14 +178,10 @@ def _final_names(g: Graph, outer: Mapping[str, str]) -> tuple[dict[str, str], li
     The value behind an output takes the output's public name, unless it is an input, a constant, captured, or
     an output already; then the output is a copy. A value in the way of a public name or of a renamed capture gives way.
     """
+    inputs = g.graph.get("inputs", ())
     name_of = {v: outer.get(v, v) for v in g.values() if not g.pred[v] and g.const(v) is None}
-    fixed = {*g.graph.get("inputs", ())}
-    for v in fixed:
-        name_of[v] = v
+    name_of |= {v: v for v in (*inputs, *(value for public, value in g.outputs.items() if value == public))}
     copies = []
-    for public, value in g.outputs.items():
-        if value == public:
-            name_of[value] = value
     for public, value in g.outputs.items():
         if value == public:
             continue
@@ -197,7 +190,6 @@ def _final_names(g: Graph, outer: Mapping[str, str]) -> tuple[dict[str, str], li
         else:
             name_of[value] = public
     taken = {*name_of.values(), *g.outputs, *outer.values()}
-    fresh: dict[str, str] = {}
     for v in g.values():
         if v in name_of:
             continue
@@ -205,10 +197,8 @@ def _final_names(g: Graph, outer: Mapping[str, str]) -> tuple[dict[str, str], li
         while name in taken or (n and name in g):
             n += 1
             name = f"{v}_{n}"
-        fresh[v] = name
-        if n:
-            taken.add(name)
-    name_of.update(fresh)
+        name_of[v] = name
+        taken.add(name)
     return name_of, [(public, name_of[value]) for public, value in copies]
 
 

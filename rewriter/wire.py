@@ -63,9 +63,8 @@ def check_model(data: memoryview, name: str) -> None:
         try:
             key, at = _varint(data, at)
             wire_type = key & 7
-            if _MODEL_FIELDS.get(key >> 3) != wire_type:
-                if first:
-                    raise InputError("model-not-onnx", "this is not an ONNX model", node=name)
+            if first and _MODEL_FIELDS.get(key >> 3) != wire_type:
+                raise InputError("model-not-onnx", "this is not an ONNX model", node=name)
             at = _skip(data, at, wire_type)
         except IndexError:
             at = end + 1
