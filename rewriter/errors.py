@@ -5,7 +5,11 @@ Codes are kebab-case, never renamed and never reused; ``docs/errors.md`` lists t
 
 from __future__ import annotations
 
-from typing import ClassVar
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from coregraft.rewriter.graph import Graph
 
 
 class CoregraftError(Exception):
@@ -61,4 +65,12 @@ class GraphError(CoregraftError):
 
 
 class PassError(CoregraftError):
-    """A pass failed or broke its contract; the graph was rolled back to before it."""
+    """A pass failed or broke its contract; the graph was rolled back to before it.
+
+    Attributes:
+        graph: the graph as it was before the failing pass, when a manager raised this.
+        reproducer: the folder of the reproducer bundle, or None.
+    """
+
+    graph: Graph | None = None
+    reproducer: Path | None = None

@@ -44,6 +44,7 @@ class Rewriter:
         self.events: Counter[str] = Counter()
         self.touched: list[int] = []
         self._undo: list[Callable[[], None]] = []
+        self._changed_ops: set[int] = set()
         self._pos: int | None = None
         self._anchor: str = ""
         self._replaced: tuple[str, ...] = ()
@@ -91,8 +92,8 @@ class Rewriter:
             outputs = [self.graph.fresh_name(f"{self._anchor}/{op_type}") for _ in range(n_outputs)]
             for output in outputs:
                 self._add_value(output, None, None)
-        if name is None:
-            name = f"{self._anchor}/{op_type}"
+        if name is None:  # a fresh value name is unique, and onnxruntime wants op names to be
+            name = outputs[0]
         origin = Origin(self.pass_name, self.rule_name, self._replaced) if self.pass_name else None
         clean = {k: tuple(v) if type(v) is list else v for k, v in (attrs or {}).items() if v is not None}
         op = Op(op_type, operands, tuple(outputs), clean, domain, name, overload, _captures(clean), origin)
@@ -317,6 +318,10 @@ class Rewriter:
     def changed(self) -> bool:
         return any(self.events.values())
 
+    def changed_ops(self) -> list[int]:
+        """The ops that are new or were changed and are still there, in order of their ids."""
+        return sorted(i for i in self._changed_ops if i in self.graph)
+
     # ---------------------------------------------------------------- journalled primitives
 
     def _add_value(self, name: str, type: ValueType | None, const: Const | None) -> None:
@@ -330,6 +335,7 @@ class Rewriter:
         op_id = self.graph.add_op(op, pos)
         self._undo.append(lambda: self.graph.remove_node(op_id))
         self.events["inserted"] += 1
+        self._changed_ops.add(op_id)
         self.touched.append(op_id)
         self.touched.extend(u for o in op.outputs if o for u in self.graph.users(o))
         return op_id
@@ -353,6 +359,7 @@ class Rewriter:
         self.graph.set_op(op_id, op)
         self._undo.append(lambda: self.graph.set_op(op_id, old))
         self.events["updated"] += 1
+        self._changed_ops.add(op_id)
         self.touched.append(op_id)
 
     def _drop_if_orphan(self, value: str) -> None:

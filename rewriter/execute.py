@@ -1,0 +1,132 @@
+"""Running a graph, or a part of one, by onnxruntime with its own rewrites off; the reference of checked mode."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+
+from coregraft.rewriter.errors import CoregraftError
+from coregraft.rewriter.graph import Graph
+from coregraft.rewriter.types import Array, DType, TensorType
+
+#: Size taken for a symbolic dim when nobody says.
+ANY_DIM = 2
+
+
+class Unrunnable(CoregraftError):
+    """The graph cannot be run here: an op without a kernel, or inputs that do not fit it."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__("graph-unrunnable", message)
+
+
+def run(
+    g: Graph, feeds: Mapping[str, Array], wanted: Sequence[str] = (), ops: Iterable[int] | None = None
+) -> dict[str, Array]:
+    """Values of a graph on the given feeds.
+
+    Args:
+        feeds: by value name: the inputs, or any values at which a part is cut off.
+        wanted: names of the values to return; the graph's outputs (by value name) when empty.
+        ops: the part to run; everything that ``wanted`` needs when None.
+
+    Raises:
+        Unrunnable: onnxruntime refuses the graph or the feeds.
+    """
+    names = list(dict.fromkeys(wanted or g.outputs.values()))
+    given = {v: np.asarray(feeds[v]) for v in names if v in feeds}
+    given.update({v: c.numpy() for v in names if v not in feeds and (c := g.const(v)) is not None})
+    rest = [v for v in names if v not in given]
+    if not rest:
+        return given
+    session, inputs = _session(_part(g, rest, feeds, None if ops is None else set(ops)))
+    return {**given, **dict(zip(rest, _run(session, rest, {n: feeds[n] for n in inputs}), strict=True))}
+
+
+def seeded_inputs(g: Graph, seed: int = 0, dims: Mapping[str, int] | None = None) -> dict[str, Array]:
+    """Inputs of the right type for a graph, the same for the same graph and seed.
+
+    Integers are drawn from 0..1, which is legal for ids, masks, lengths and most indices.
+
+    Raises:
+        Unrunnable: an input that is not a tensor of a numeric type.
+    """
+    feeds = {}
+    for name in g.inputs:
+        kind = g.type_of(name)
+        if not isinstance(kind, TensorType) or kind.shape is None or kind.dtype is DType.STRING:
+            raise Unrunnable(f'input "{name}" is {kind}, for which no values are drawn')
+        shape = [d if isinstance(d, int) else (dims or {}).get(d or "", ANY_DIM) for d in kind.shape]
+        rng = np.random.default_rng([seed, zlib.crc32(name.encode())])
+        draw = rng.standard_normal(shape) if kind.dtype.is_float else rng.integers(0, 2, shape)
+        feeds[name] = np.asarray(draw).astype(kind.dtype.numpy)
+    return feeds
+
+
+def _part(g: Graph, wanted: Sequence[str], feeds: Mapping[str, Array], ops: set[int] | None) -> Graph:
+    """The part of a graph between the fed and the wanted values, as a graph of its own."""
+    part = Graph()
+    part.graph.update({k: v for k, v in g.graph.items() if k not in ("inputs", "outputs")})
+    todo = [v for v in wanted if v not in feeds]
+    needed: set[int] = set()
+    while todo:
+        op_id = g.producer(todo.pop())
+        if op_id is None or op_id in needed or (ops is not None and op_id not in ops):
+            continue
+        needed.add(op_id)
+        todo.extend(v for v in g.op(op_id).operands if v not in feeds)
+    inputs = [v for v in feeds if v in g]
+    for value in inputs:
+        part.add_value(value, TensorType(DType.of(feeds[value].dtype), tuple(feeds[value].shape)))
+    part.set_inputs(inputs)
+    for op_id in [i for i in g.topological() if i in needed]:
+        op = g.op(op_id)
+        for value in op.operands:
+            if value not in part:
+                part.add_value(value, g.type_of(value), g.const(value))
+        for value in op.outputs:
+            if value:
+                part.add_value(value, g.type_of(value))
+        part.add_op(op)
+    part.set_outputs(wanted)
+    used = {v for i in needed for v in g.op(i).operands}
+    for value in [v for v in inputs if v not in used and v not in wanted]:
+        part.remove_node(value)
+    part.set_inputs([v for v in inputs if v in part])
+    return part
+
+
+def _session(g: Graph) -> tuple[object, list[str]]:
+    import onnxruntime as ort
+
+    from coregraft.rewriter.save import to_model
+
+    options = ort.SessionOptions()
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 4
+    model = to_model(g)
+    for output in model.graph.output:  # inferred symbolic dims may be too narrow for the sizes that are fed
+        output.ClearField("type")
+    del model.graph.value_info[:]
+    try:
+        session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    except _ort_errors() as error:
+        raise Unrunnable(" ".join(str(error).split())[:300]) from error
+    return session, [i.name for i in session.get_inputs()]
+
+
+def _run(session: object, wanted: Sequence[str], feeds: Mapping[str, Array]) -> list[Array]:
+    try:
+        return [np.asarray(v) for v in session.run(list(wanted), dict(feeds))]  # type: ignore[attr-defined]
+    except _ort_errors() as error:
+        raise Unrunnable(" ".join(str(error).split())[:300]) from error
+
+
+def _ort_errors() -> tuple[type[Exception], ...]:
+    from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+    names = ("Fail", "InvalidArgument", "InvalidGraph", "NotImplemented", "RuntimeException", "InvalidProtobuf", "NoModel")
+    return (*(getattr(state, n) for n in names), ValueError)

@@ -1,0 +1,225 @@
+"""The pass manager: runs a pipeline under the pass contract, and knows what happened.
+
+Before anything runs, the pipeline's requirements are checked; facts that a pass can establish (the internal
+opset, types) are established on demand. After each pass that changed something the touched part of the graph is
+verified, in checked mode the whole graph, its facts and the numbers. A pass that fails leaves no trace: its
+mutations are undone and a reproducer bundle is written.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from coregraft.rewriter import facts
+from coregraft.rewriter.contract import Context, Fact, Finding, Pass
+from coregraft.rewriter.errors import CoregraftError, PassError, UsageError
+from coregraft.rewriter.graph import Graph
+from coregraft.rewriter.pipeline import PipelineLike, make_pass, parse_pipeline, to_text
+from coregraft.rewriter.target import Target
+from coregraft.rewriter.types import Array
+from coregraft.rewriter.verify import verify
+
+
+@dataclass(frozen=True)
+class PassReport:
+    """What one run of one pass did. ``seconds`` is CPU time of this process; ``automatic`` if nobody asked for it."""
+
+    spec: str
+    changed: bool
+    ops_before: int
+    ops_after: int
+    events: Mapping[str, int]
+    counts: Mapping[str, int]
+    notes: tuple[str, ...]
+    declined: Mapping[str, int]
+    seconds: float
+    automatic: bool = False
+
+
+@dataclass(frozen=True)
+class PipelineResult:
+    """A rewritten graph and a report for each pass that ran."""
+
+    graph: Graph
+    reports: tuple[PassReport, ...]
+
+    @property
+    def changed(self) -> bool:
+        return any(r.changed for r in self.reports)
+
+
+@dataclass
+class PassManager:
+    """Runs passes in order.
+
+    Attributes:
+        pipeline: passes; given as anything :func:`~coregraft.rewriter.pipeline.parse_pipeline` takes.
+        target: what the graph is for.
+        checked: verify everything after each pass: structure, facts and numbers (by the declared equivalence).
+        inputs: what checked mode feeds the graph; seeded values of the right kind when None.
+        reproducer_dir: where a failing pass leaves its bundle; None for no bundle.
+        rewrite_limit: stop each rule driver after so many rewrites, for bisecting a miscompile.
+        after_pass: called with each report and the graph as the pass left it.
+    """
+
+    pipeline: PipelineLike
+    target: Target = field(default_factory=Target.any)
+    checked: bool = False
+    inputs: Mapping[str, Array] | None = None
+    reproducer_dir: Path | str | None = None
+    rewrite_limit: int | None = None
+    after_pass: Callable[[PassReport, Graph], None] | None = None
+
+    def __post_init__(self) -> None:
+        self.passes: list[Pass] = parse_pipeline(self.pipeline)
+        self._schedule = _schedule(self.passes)
+
+    def __str__(self) -> str:
+        return to_text(self.passes)
+
+    def run(self, graph: Graph) -> PipelineResult:
+        """Run the pipeline on a copy of ``graph``.
+
+        Raises:
+            PassError: ``pass-failed`` or ``pass-broke-contract``. Its ``graph`` attribute is the graph as it was
+                before the failing pass; ``reproducer`` the path of the bundle, or None.
+        """
+        return self.run_in_place(graph.copy())
+
+    def run_in_place(self, g: Graph) -> PipelineResult:
+        """As :meth:`run`, on the graph itself."""
+        reports: list[PassReport] = []
+        for pass_, automatic in self._schedule:
+            if automatic and facts.violated(next(iter(pass_.ensures)), g) is None:
+                continue
+            report = self._run_one(pass_, g, automatic, reports)
+            reports.append(report)
+            if self.after_pass is not None:
+                self.after_pass(report, g)
+        return PipelineResult(g, tuple(reports))
+
+    def check(self, graph: Graph) -> list[Finding]:
+        """What the pipeline would rewrite, in match-only mode. Clean-ups that normalise the graph do run, on a copy,
+        so that findings are about what a conversion would see."""
+        g = graph.copy()
+        found: list[Finding] = []
+        for pass_, _ in self._schedule:
+            ctx = self._context(pass_)
+            if pass_.code:
+                found.extend(pass_.check(g, ctx))
+            else:
+                self._run_one(pass_, g, True, [])
+        return list(dict.fromkeys(found))
+
+    # ---------------------------------------------------------------- one pass
+
+    def _run_one(self, pass_: Pass, g: Graph, automatic: bool, done: Sequence[PassReport]) -> PassReport:
+        ctx = self._context(pass_)
+        before = g.copy() if self.checked else None
+        ops_before = _count(g)
+        started = time.process_time()
+        rewriter = ctx.rewriter(g)
+        try:
+            pass_.run(g, ctx)
+            if rewriter.changed:
+                self._verify(pass_, g, rewriter.changed_ops(), before, ctx)
+        except CoregraftError as error:
+            rewriter.rollback()
+            if isinstance(error, UsageError) or error.exit_code == 4 and not isinstance(error, PassError):
+                raise
+            raise self._failure(pass_, g, error.code, error.message, error.node, done) from error
+        except Exception as error:
+            rewriter.rollback()
+            raise self._failure(pass_, g, "pass-failed", f"{type(error).__name__}: {error}", None, done) from error
+        return PassReport(
+            pass_.spec(),
+            rewriter.changed,
+            ops_before,
+            _count(g),
+            dict(+rewriter.events),
+            dict(+ctx.counts),
+            tuple(ctx.notes),
+            dict(ctx.declined),
+            time.process_time() - started,
+            automatic,
+        )
+
+    def _verify(self, pass_: Pass, g: Graph, touched: list[int], before: Graph | None, ctx: Context) -> None:
+        if before is None:
+            verify(g, touched)
+            return
+        verify(g)
+        for fact in sorted(pass_.ensures):
+            why = facts.violated(fact, g)
+            if why is not None:
+                raise PassError("pass-broke-contract", f'"{pass_.name}" ensures {fact}, but {why}')
+        from coregraft.rewriter.checked import compare
+
+        why = compare(pass_, before, g, self.inputs)
+        if why.failure is not None:
+            raise PassError("pass-broke-contract", f'"{pass_.name}" is {pass_.equivalence.value}, but {why.failure}')
+        if why.skipped is not None:
+            ctx.note(f"numbers not checked: {why.skipped}")
+
+    def _context(self, pass_: Pass) -> Context:
+        return Context(self.target, self.checked, self.rewrite_limit, pass_.name)
+
+    def _failure(
+        self, pass_: Pass, g: Graph, code: str, message: str, node: str | None, done: Sequence[PassReport]
+    ) -> PassError:
+        ran = ", ".join(r.spec for r in done) or "none"
+        hint = None
+        path = None
+        if self.reproducer_dir is not None:
+            from coregraft.rewriter.reproducer import write_reproducer
+
+            path = write_reproducer(Path(self.reproducer_dir), pass_, g, message, self.inputs, self.target)
+            hint = f"a reproducer is in {path}"
+        error = PassError(code, f'pass "{pass_.spec()}" failed: {message} (passes before it: {ran})', node=node, hint=hint)
+        error.graph = g
+        error.reproducer = path
+        return error
+
+
+def _schedule(passes: Sequence[Pass]) -> list[tuple[Pass, bool]]:
+    """The passes, with those that establish missing facts put in (marked True).
+
+    Raises:
+        UsageError: ``pipeline-requirement`` for a requirement that nothing before it ensures.
+    """
+    schedule: list[tuple[Pass, bool]] = []
+    known: set[Fact] = set()
+
+    def establish(fact: Fact) -> None:
+        provider = make_pass(facts.PROVIDERS[fact])
+        for needed in sorted(provider.requires - known):
+            establish(needed)
+        schedule.append((provider, True))
+        known.difference_update(provider.invalidates)
+        known.update(provider.ensures)
+
+    for pass_ in passes:
+        for fact in sorted(pass_.requires - known, key=list(Fact).index):
+            if fact in known:
+                continue
+            if fact not in facts.PROVIDERS:
+                raise UsageError(
+                    "pipeline-requirement", f'"{pass_.name}" requires {fact}, which no pass before it ensures'
+                )
+            establish(fact)
+        schedule.append((pass_, False))
+        known = (known - pass_.invalidates) | pass_.ensures
+    return schedule
+
+
+def _count(g: Graph) -> int:
+    return sum(1 for _ in g.ops())
+
+
+def summarize(reports: Sequence[PassReport]) -> Counter[str]:
+    """How often each rule fired over a pipeline."""
+    return sum((Counter(dict(r.counts)) for r in reports), Counter())
