@@ -220,6 +220,13 @@ class Rewriter:
             self._drop_if_orphan(value)
         self.touched.extend(p for p in producers if p in self.graph)
 
+    def drop(self, value: ValueLike) -> None:
+        """Remove a value that nothing defines, reads or returns, such as a constant left over; any other stays."""
+        name = self.name_of(value)
+        self._drop_if_orphan(name)
+        if name not in self.graph:
+            self.events["removed"] += 1
+
     def type_of(self, value: ValueLike) -> TensorType | None:
         """The tensor type of a value."""
         return self.graph.tensor_type(self.name_of(value))
