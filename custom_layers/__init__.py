@@ -1,1 +1,5 @@
 """What happens to an op that has no lowering."""
+
+from coregraft.rewriter.registry import Plugin
+
+PLUGIN = Plugin(name="", custom_layers={"neuralnetwork": "coregraft.custom_layers.layers:register"})

@@ -34,12 +34,14 @@ _INT32 = np.iinfo(np.int32)
 #: What coremltools raises when it does not take what it is given.
 _BUILDER_ERRORS = (ValueError, TypeError, NotImplementedError, AssertionError, KeyError, IndexError, AttributeError)
 
-#: Emits an op that has no lowering (a custom layer); None where it has nothing to offer either.
+#: Emits an op that has no lowering, as a custom layer.
 Fallback = Callable[["Emitter", Op], Sequence[Any]]
+#: Refusals that concern one op and not the model: another rung can take the op.
+_FALLBACK_CODES = frozenset({"op-unsupported", "const-needed"})
 
 
-def canonical(dtype: DType, where: str) -> DType:
-    """The element type Core ML computes in for an ONNX one.
+def canonical(dtype: DType, where: str, *, fp16: bool = True) -> DType:
+    """The element type Core ML computes in for an ONNX one; ``fp16``: whether the format has fp16 values at all.
 
     Raises:
         UnsupportedError: ``dtype-unsupported``: strings, complex numbers, 8- and 4-bit floats.
@@ -50,10 +52,10 @@ def canonical(dtype: DType, where: str) -> DType:
             "dtype-unsupported", f"Core ML has no {dtype.name.lower()} tensors", node=where,
             hint="fold the value away or cast it to a float or integer type before conversion",
         )  # fmt: skip
-    return found
+    return DType.FLOAT if found is DType.FLOAT16 and not fp16 else found
 
 
-def canonical_array(array: Array, where: str) -> Array:
+def canonical_array(array: Array, where: str, *, fp16: bool = True) -> Array:
     """An array in the element type Core ML computes in; the same object when it already is.
 
     ``INT64_MAX`` and ``INT64_MIN``, ONNX's "to the end", become the limits of int32.
@@ -61,7 +63,7 @@ def canonical_array(array: Array, where: str) -> Array:
     Raises:
         UnsupportedError: ``dtype-unsupported``; ``int64-overflow`` for an integer that int32 cannot hold.
     """
-    wanted = canonical(DType.of(array.dtype), where)
+    wanted = canonical(DType.of(array.dtype), where, fp16=fp16)
     if array.dtype == wanted.numpy:
         return array
     if wanted is not DType.INT32:
@@ -132,7 +134,7 @@ class Emitter:
         const = self._holder(name)[1]
         if const is None:
             raise CoregraftError("lowering-order", f'value "{name}" is used before it is emitted', node=name)
-        array = canonical_array(const.numpy(), name)
+        array = canonical_array(const.numpy(), name, fp16=self.target.has_fp16)
         var = self.mb.const(val=array if array.ndim else array[()], name=self.names.take(name))
         self.bind(name, var)  # in the innermost scope: a const inside a block cannot be seen outside of it
         return var
@@ -193,7 +195,15 @@ class Emitter:
 
     def dtype(self, name: str) -> DType:
         """The element type that a value has in Core ML: FLOAT, FLOAT16, INT32 or BOOL."""
-        return canonical(self.type(name).dtype, name)
+        return self.canonical(self.type(name).dtype, name)
+
+    def canonical(self, dtype: DType, where: str) -> DType:
+        """The element type Core ML computes in for an ONNX one: FLOAT, FLOAT16, INT32 or BOOL.
+
+        Raises:
+            UnsupportedError: ``dtype-unsupported``.
+        """
+        return canonical(dtype, where, fp16=self.target.has_fp16)
 
     def attr(self, op: Op, name: str) -> Any:
         """The value of an attribute, else its schema default, else None."""
@@ -273,8 +283,13 @@ class Emitter:
                 does not take what the emitter gave it; and what the emitter raises.
             CoregraftError: ``lowering-type-mismatch``, a bug in the emitter.
         """
+        emit = self._lowering(op)
         try:
-            result = self._lowering(op)(self, op)
+            result = emit(self, op)
+        except UnsupportedError as error:
+            if self._fallback is None or emit is self._fallback or error.code not in _FALLBACK_CODES:
+                raise
+            result = self._fallback(self, op)  # what the emitter has left behind is dead code
         except _BUILDER_ERRORS as error:
             raise UnsupportedError("lowering-failed", f"{op.label}: {error}", node=op.label) from error
         results = list(result) if isinstance(result, (list, tuple)) else [result]
@@ -308,7 +323,7 @@ class Emitter:
         kind = self._scopes[-1].graph.tensor_type(output)
         if kind is None:
             return
-        wanted = MIL_NAMES[canonical(kind.dtype, op.label)]
+        wanted = MIL_NAMES[self.canonical(kind.dtype, op.label)]
         found = mil_dtype(var)
         if found != wanted:
             raise _mismatch(op, f'"{output}" is {found} in MIL and {wanted} in the graph')

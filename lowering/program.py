@@ -81,7 +81,9 @@ def lower_graph(graph: Graph, target: Target, fallback: Fallback | None = None) 
     emitter = Emitter(graph, target, table_for(target.name, target.format), names, fallback)
     inputs = [_input_feature(graph, name, names.take(name), target) for name in graph.inputs]
     outputs = _reserve_outputs(graph, emitter, names)
-    placeholders = {f.feature: Builder.placeholder(f.shape, _mil_type(f.dtype)) for f in inputs}
+    placeholders = {
+        f.feature: Builder.placeholder(f.shape, _mil_type(_io_dtype(f.type.dtype, target, f.name))) for f in inputs
+    }
     with Function(placeholders, opset_version=mil_opset(target)) as function:
         for feature in inputs:
             emitter.bind(feature.name, _enter(emitter, feature, function.inputs[feature.feature]))
@@ -158,10 +160,15 @@ def _mil_type(dtype: DType) -> Any:
 
 def _io_dtype(dtype: DType, target: Target, where: str) -> DType:
     """The element type that a value of ``dtype`` crosses the package's border in."""
-    inner = canonical(dtype, where)
+    inner = canonical(dtype, where, fp16=target.has_fp16)
     if inner in target.io_dtypes:
         return inner
     return DType.INT32 if inner is DType.BOOL else DType.FLOAT
+
+
+def _declared(dtype: DType, target: Target) -> DType:
+    """The element type that a package declares for a feature: a neuralnetwork only has float arrays."""
+    return DType.FLOAT if target.format == "neuralnetwork" else dtype
 
 
 def _input_feature(graph: Graph, name: str, feature: str, target: Target) -> Feature:
@@ -173,13 +180,13 @@ def _input_feature(graph: Graph, name: str, feature: str, target: Target) -> Fea
             "rank-unsupported", f'input "{name}" has rank {len(shape)}, Core ML takes {target.max_rank}', node=name,
             hint="feed it reshaped, and reshape it back as the first op",
         )  # fmt: skip
-    return Feature(name, feature, kind, _io_dtype(kind.dtype, target, name), shape)
+    return Feature(name, feature, kind, _declared(_io_dtype(kind.dtype, target, name), target), shape)
 
 
 def _enter(emitter: Emitter, feature: Feature, var: Any) -> Any:
     """The var that the graph sees of an input: a scalar again, and of the type the graph computes in."""
     inner = emitter.dtype(feature.name)
-    if inner is not feature.dtype:
+    if inner is not _io_dtype(feature.type.dtype, emitter.target, feature.name):
         var = emitter.mb.cast(x=var, dtype=MIL_NAMES[inner], name=emitter.names.take(f"{feature.feature}_inner"))
     if feature.type.rank == 0:
         var = emitter.mb.squeeze(x=var, axes=[0], name=emitter.names.take(f"{feature.feature}_scalar"))
@@ -199,7 +206,7 @@ def _reserve_outputs(graph: Graph, emitter: Emitter, names: Names) -> list[tuple
 
 def _crosses_changed(graph: Graph, value: str, target: Target) -> bool:
     kind = graph.tensor_type(value)
-    return kind is None or kind.rank == 0 or _io_dtype(kind.dtype, target, value) is not canonical(kind.dtype, value)
+    return kind is None or kind.rank == 0 or _io_dtype(kind.dtype, target, value) is not canonical(kind.dtype, value, fp16=target.has_fp16)
 
 
 def _leave(emitter: Emitter, graph: Graph, public: str, feature: str) -> tuple[Any, Feature]:
@@ -217,4 +224,5 @@ def _leave(emitter: Emitter, graph: Graph, public: str, feature: str) -> tuple[A
     if var.name != feature or var.op is None or var.op.op_type == "const":
         var = mb.identity(x=var, name=feature)
     known = all(isinstance(d, (int, np.integer)) for d in var.shape)
-    return var, Feature(public, feature, kind, outer, tuple(int(d) for d in var.shape) if known else None)
+    shape = tuple(int(d) for d in var.shape) if known else None
+    return var, Feature(public, feature, kind, _declared(outer, emitter.target), shape)

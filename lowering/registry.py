@@ -5,12 +5,14 @@ from __future__ import annotations
 import functools
 import importlib
 import pkgutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from coregraft.rewriter.errors import UsageError
 from coregraft.rewriter.graph import Op
+from coregraft.rewriter.registry import registry
 from coregraft.rewriter.target import FORMATS, ORDER
 
 if TYPE_CHECKING:
@@ -45,6 +47,7 @@ class Lowering:
 
 
 _TABLE: dict[tuple[str, str], list[Lowering]] = {}
+_LOADED: set[str] = set()
 
 
 def lower(
@@ -101,7 +104,7 @@ def register_lowering(
         if old.since == since and set(old.formats) & set(new.formats):
             raise UsageError("lowering-duplicate", f"two lowerings of {op_type}: {old.owner} and {new.owner}")
     _TABLE.setdefault(new.key, []).append(new)
-    table_for.cache_clear()
+    _table_for.cache_clear()
     return new
 
 
@@ -110,30 +113,37 @@ def unregister(lowering: Lowering) -> None:
     _TABLE[lowering.key].remove(lowering)
     if not _TABLE[lowering.key]:
         del _TABLE[lowering.key]
-    table_for.cache_clear()
+    _table_for.cache_clear()
+
+
+def table_for(target: str, format: str) -> Mapping[tuple[str, str], Lowering]:
+    """The lowering of each (domain, op type) that a deployment target and format have; sorted by key."""
+    load_all()
+    return _table_for(target, format)
 
 
 @functools.cache
-def table_for(target: str, format: str) -> dict[tuple[str, str], Lowering]:
-    """The lowering of each (domain, op type) that a deployment target and format have; sorted by key."""
-    load_families()
-    rank = ORDER.index(target)
+def _table_for(target: str, format: str) -> Mapping[tuple[str, str], Lowering]:
+    # The neuralnetwork format stopped growing with iOS 14: newer MIL ops do not exist in it, whatever the target.
+    newest = 0 if format == "neuralnetwork" else ORDER.index(target)
     found: dict[tuple[str, str], Lowering] = {}
     for key in sorted(_TABLE):
-        usable = [x for x in _TABLE[key] if format in x.formats and _reaches(x, rank, format)]
+        usable = [x for x in _TABLE[key] if format in x.formats and ORDER.index(x.since) <= newest]
         if usable:
             found[key] = max(usable, key=lambda x: ORDER.index(x.since))
-    return found
+    return MappingProxyType(found)
 
 
-def _reaches(lowering: Lowering, rank: int, format: str) -> bool:
-    # The neuralnetwork format stopped growing with iOS 14: newer MIL ops do not exist in it.
-    return ORDER.index(lowering.since) <= (0 if format == "neuralnetwork" else rank)
+def load_all() -> None:
+    """Import what registers lowerings, our own and plugins', each once."""
+    for name, provider in registry().items["lowerings"].items():
+        if name not in _LOADED:
+            _LOADED.add(name)
+            provider.load()()
 
 
-@functools.cache
 def load_families() -> None:
-    """Import the modules ``emit_*`` beside this one, in the order of their names, once."""
+    """Import the modules ``emit_*`` beside this one, in the order of their names: our own lowerings."""
     import coregraft.lowering as room
 
     for module in sorted(m.name for m in pkgutil.iter_modules(room.__path__) if m.name.startswith("emit_")):
