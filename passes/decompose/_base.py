@@ -1,0 +1,87 @@
+"""What the rules of this folder share: one op is taken apart into simpler ones that the target has."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from coregraft.rewriter.passes import NoMatch, OpBuilder, OpView, Rewriter, Rule, ValueView
+from coregraft.rewriter.target import Target
+from coregraft.rewriter.types import Array
+
+
+@dataclass(frozen=True)
+class Decomposition(Rule):
+    """A rule that replaces one op, whatever is around it, by the values that :meth:`build` returns.
+
+    Class attributes:
+        roots: the op types it takes apart.
+        when_unsupported: only fire where the target has no lowering for the op as it stands; else fire always.
+    """
+
+    when_unsupported: ClassVar[bool] = False
+
+    def build(self, op: OpBuilder, node: OpView) -> Any:
+        """The values of the outputs the node has, in order; or a :class:`NoMatch` (what was built is undone)."""
+        raise NotImplementedError
+
+    def wanted(self, node: OpView, target: Target) -> bool:
+        """Whether the target is better off without the op."""
+        return not (self.when_unsupported and target.supports(node.op))
+
+    def match_and_rewrite(self, op_id: int, rw: Rewriter) -> bool | NoMatch:
+        node = OpView(rw.graph, op_id)
+        if not self.wanted(node, rw.target):
+            return NoMatch("{} has a lowering for {}", rw.target, node.label)
+        rw.at((op_id,), type(self).__name__)
+        outputs = [o for o in node.op.outputs if o]
+        result = rw.commit((op_id,), outputs, lambda: self.build(OpBuilder(rw), node))
+        return result if isinstance(result, NoMatch) else True
+
+
+def operand(node: OpView, index: int) -> ValueView | None:
+    """Operand ``index`` of an op, or None when it is omitted."""
+    inputs = node.inputs
+    return inputs[index] if index < len(inputs) else None
+
+
+def need(node: OpView, index: int) -> ValueView:
+    """Operand ``index``, which the op's schema requires."""
+    found = operand(node, index)
+    assert found is not None, f"{node.label} has no operand {index}"
+    return found
+
+
+def constant(node: OpView, index: int) -> Array | None:
+    """The content of operand ``index`` when it is there and constant, else None."""
+    found = operand(node, index)
+    return found.array() if found is not None and found.is_const else None
+
+
+def computed(node: OpView, index: int) -> bool:
+    """Whether operand ``index`` is there and computed at run time."""
+    found = operand(node, index)
+    return found is not None and not found.is_const
+
+
+def wants(node: OpView, index: int) -> bool:
+    """Whether anything reads output ``index``."""
+    outputs = node.outputs
+    if index >= len(outputs):
+        return False
+    value = outputs[index]
+    return value is not None and (value.is_output or bool(value.graph.users(value.name)))
+
+
+def ints(op: OpBuilder, values: Sequence[int] | Array) -> ValueView:
+    """An int64 constant of rank 1, as axes, shapes and pads are given."""
+    return op.const(np.asarray(values, np.int64).reshape(-1))
+
+
+def scalar(op: OpBuilder, value: float, like: ValueView) -> ValueView:
+    """A constant of rank 0 with the element type of ``like``."""
+    assert like.dtype is not None
+    return op.const(np.asarray(value, like.dtype.numpy))
