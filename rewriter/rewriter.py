@@ -89,9 +89,10 @@ class Rewriter:
         """
         operands = tuple(self.name_of(i) for i in inputs)
         if outputs is None:
-            outputs = [self.graph.fresh_name(f"{self._anchor}/{op_type}") for _ in range(n_outputs)]
-            for output in outputs:
-                self._add_value(output, None, None)
+            outputs = []
+            for _ in range(n_outputs):  # a name is taken once its value is there
+                outputs.append(self.graph.fresh_name(f"{self._anchor}/{op_type}"))
+                self._add_value(outputs[-1], None, None)
         if name is None:  # a fresh value name is unique, and onnxruntime wants op names to be
             name = outputs[0]
         origin = Origin(self.pass_name, self.rule_name, self._replaced) if self.pass_name else None
