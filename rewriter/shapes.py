@@ -1,0 +1,421 @@
+"""Types for every value: dtype, shape, symbolic dims kept and computed with.
+
+One sweep in dependency order. An op's result types come from our own rule (:mod:`~coregraft.rewriter.shape_rules`)
+or else from onnx's inference for that one op; weights are never read. Small tensors of shape arithmetic are followed
+with their symbols (:mod:`~coregraft.rewriter.shape_values`). What inference says wins over what the file declares;
+where it says nothing, the declaration stands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from coregraft.rewriter import shape_values
+from coregraft.rewriter.graph import AttrRef, Graph, Op, RawAttr
+from coregraft.rewriter.opset import INTERNAL_OPSET
+from coregraft.rewriter.shape_rules import Site, rule_for
+from coregraft.rewriter.shape_values import Content
+from coregraft.rewriter.types import Const, Dim, DType, OpaqueType, TensorType, ValueType
+
+_MAX_CALLS = 32  # of functions in functions; also the number of times that a loop's state may lose a dim
+_MAX_CONE = 512  # ops that propagated_value() looks back through
+
+
+@dataclass(frozen=True, slots=True)
+class Mismatch:
+    """Static shapes at an op that cannot go together: the graph does not run."""
+
+    op: str
+    problem: str
+
+
+def infer_shapes(g: Graph) -> None:
+    """Give every value of a graph and of its bodies a type, as far as it can be known.
+
+    Types that are there are completed or corrected, those of the outputs included; inputs are not touched.
+    """
+    Inference(g).run()
+
+
+def infer_op_types(g: Graph, op_id: int) -> list[ValueType | None]:
+    """The types of one op's results, from the types of its operands; None where nothing is known."""
+    op = g.op(op_id)
+    rule = rule_for(op, g.opsets.get("", INTERNAL_OPSET))
+    if rule is not None:
+        cache: dict[str, Content | None] = {}
+        site = Site(op, [g.type_of(v) if v else None for v in op.inputs], lambda v: _content(g, v, cache))
+        found = rule(site)
+        if found is not None:
+            return found
+    return Inference(g, lazily=True).results(op_id)
+
+
+def propagated_value(g: Graph, value: str) -> tuple[Dim, ...] | None:
+    """What a small integer tensor of rank 0 or 1 holds, as dims (formulas for symbols, None for an unknown element);
+    None when nothing is known, not even how many elements it has."""
+    return shape_values.dims(_content(g, value, {}))
+
+
+class Inference:
+    """One run over one graph. ``mismatches`` lists, in graph order, the ops of the top graph that cannot run."""
+
+    def __init__(self, g: Graph, outer: Inference | None = None, *, lazily: bool = False) -> None:
+        self.g = g
+        self.outer = outer
+        self.mismatches: list[Mismatch] = []
+        self.opsets: Mapping[str, int] = g.opsets or (outer.opsets if outer else {"": INTERNAL_OPSET})
+        self.functions: Mapping[tuple[str, str, str], Graph] = outer.functions if outer else g.functions
+        self.depth: int = outer.depth + 1 if outer else 0
+        self.memo: dict[Any, list[ValueType | None]] = outer.memo if outer else {}
+        self.contents: dict[str, Content | None] = {}
+        self.lazily = lazily
+
+    def run(self) -> None:
+        g = self.g
+        if self.outer is not None:
+            for value in g.free_values():
+                g.nodes[value]["type"] = self.outer.type_of(value) or g.nodes[value]["type"]
+        for op_id in g.topological():
+            types = self.results(op_id, keep_bodies=True)
+            op = g.op(op_id)
+            for value, kind in zip(op.outputs, types, strict=False):
+                if value and kind is not None:
+                    data = g._node[value]
+                    data["type"] = kind if data["type"] is None else completed(kind, data["type"])
+            if shape_values.follows(op) and _is_small(g.type_of(op.outputs[0])):
+                self._follow(op)
+
+    # ---------------------------------------------------------------- what is known of a value
+
+    def type_of(self, value: str) -> ValueType | None:
+        data = self.g._node.get(value)
+        if data is not None and data["type"] is not None:
+            return data["type"]  # type: ignore[no-any-return]
+        return self.outer.type_of(value) if self.outer else None
+
+    def content(self, value: str) -> Content | None:
+        if self.lazily:
+            return _content(self.g, value, self.contents)
+        if value not in self.contents:
+            data = self.g._node.get(value)
+            if data is not None and data["const"] is not None:
+                self.contents[value] = shape_values.of_const(data["const"])
+            elif self.outer is None or (data is not None and self.g._pred[value]):
+                return None
+            else:
+                self.contents[value] = self.outer.content(value)
+        return self.contents[value]
+
+    def _follow(self, op: Op) -> None:
+        kinds = [self.g.tensor_type(v) if v else None for v in op.inputs]
+        operands = [self.content(v) if v and _is_small(k) else None for v, k in zip(op.inputs, kinds, strict=True)]
+        for value, content in zip(op.outputs, shape_values.evaluate(op, operands, kinds), strict=False):
+            if value and content is not None:
+                self.contents[value] = content
+
+    # ---------------------------------------------------------------- one op
+
+    def results(self, op_id: int, keep_bodies: bool = False) -> list[ValueType | None]:
+        """The types of an op's results. With ``keep_bodies`` the op gets its bodies with their types filled in."""
+        op = self.g.op(op_id)
+        types = [self.type_of(v) if v else None for v in op.inputs]
+        rule = rule_for(op, self.opsets.get("", INTERNAL_OPSET))
+        if rule is not None:
+            site = Site(op, types, self.content)
+            found = rule(site)
+            if site.mismatch:
+                self.mismatches.append(Mismatch(op.label, site.mismatch))
+            if found is not None:
+                return found
+        function = self.functions.get((op.domain, op.type, op.overload))
+        if function is not None:
+            return self._call(op, function, types)
+        control = _CONTROL.get(op.type) if op.domain == "" else None
+        if control is not None:
+            bodies, found = control(self, op, types)
+            if keep_bodies:
+                self.g.nodes[op_id]["op"] = replace(op, attrs=MappingProxyType({**op.attrs, **bodies}))
+            return found
+        return self._by_schema(op, types)
+
+    def body(
+        self, body: Graph, types: Sequence[ValueType | None] | None = None, contents: Sequence[Content | None] = ()
+    ) -> Inference:
+        """The run over a copy of a body. ``types`` and ``contents`` are those of the body's inputs."""
+        inner: Graph = body.copy()
+        for value, kind in zip(inner.inputs, types or (), strict=False):
+            if kind is not None:
+                inner.nodes[value]["type"] = kind
+        run = Inference(inner, self)
+        run.contents.update((v, c) for v, c in zip(inner.inputs, contents, strict=False) if c is not None)
+        run.run()
+        return run
+
+    def output_types(self) -> list[ValueType | None]:
+        return [self.type_of(v) for v in self.g.outputs.values()]
+
+    def _call(self, op: Op, function: Graph, types: Sequence[ValueType | None]) -> list[ValueType | None]:
+        key = (op.domain, op.type, op.overload, tuple(op.attrs.items()), tuple(types))
+        if key not in self.memo:
+            self.memo[key] = [None] * len(op.outputs)  # a function that calls itself is none of ONNX's
+            if self.depth < _MAX_CALLS:
+                given = {**function.graph.get("defaults", {}), **op.attrs}
+                run = Inference(bound(function, given), self)
+                run.outer, run.opsets = None, function.opsets
+                for value, kind in zip(run.g.inputs, types, strict=False):
+                    run.g.nodes[value]["type"] = kind
+                run.contents.update((v, self.content(o)) for v, o in zip(run.g.inputs, op.inputs, strict=False) if o)
+                run.run()
+                self.memo[key] = run.output_types()
+        return self.memo[key]
+
+    def _by_schema(self, op: Op, types: Sequence[ValueType | None]) -> list[ValueType | None]:
+        data = tuple(self._data(v, kind) for v, kind in zip(op.inputs, types, strict=True))
+        if any(isinstance(d, Const) for d in data):
+            return schema_types(op, types, data, self.opsets)
+        key = (op.domain, op.type, tuple(op.attrs.items()), tuple(types), len(op.outputs))
+        if key not in self.memo:
+            self.memo[key] = schema_types(op, types, data, self.opsets)
+        return self.memo[key]
+
+    def _data(self, value: str, kind: ValueType | None) -> Const | None:
+        """The content of an operand as a constant, when it is fully known."""
+        if not value or not isinstance(kind, TensorType) or not _is_small(kind):
+            return None
+        content = self.content(value)
+        if content is None or not all(isinstance(x, (int, float, np.number)) for x in content.flat):
+            return None
+        return Const(kind.dtype, content.shape, content.astype(kind.dtype.numpy))
+
+
+def schema_types(
+    op: Op, types: Sequence[ValueType | None], data: Sequence[Const | None], opsets: Mapping[str, int]
+) -> list[ValueType | None]:
+    """The result types that onnx's own inference gives for one op; ``data`` are the operands that are constant."""
+    from onnx import NodeProto, defs, numpy_helper, shape_inference
+
+    unknown: list[ValueType | None] = [None] * len(op.outputs)
+    version = opsets.get(op.domain, 1)
+    try:
+        schema = defs.get_schema(op.type, version, op.domain)
+    except defs.SchemaError:
+        try:  # born after the graph's opset
+            schema = defs.get_schema(op.type, defs.onnx_opset_version(), op.domain)
+        except defs.SchemaError:
+            return unknown
+    node = NodeProto(op_type=op.type, domain=op.domain)
+    node.input.extend(f"i{i}" if v else "" for i, v in enumerate(op.inputs))
+    node.output.extend(f"o{i}" if v else "" for i, v in enumerate(op.outputs))
+    plain = {name: value for name, value in op.attrs.items() if not isinstance(value, (Graph, AttrRef))}
+    node.attribute.extend(_attribute(name, value) for name, value in plain.items())
+    operands = {f"i{i}": _type_proto(kind) for i, kind in enumerate(types) if op.inputs[i]}
+    constants = {f"i{i}": numpy_helper.from_array(c.numpy()) for i, c in enumerate(data) if c is not None}
+    try:
+        found = shape_inference.infer_node_outputs(schema, node, operands, constants, ir_version=10)
+    except (shape_inference.InferenceError, defs.SchemaError, RuntimeError, ValueError):
+        return unknown  # an operand of unknown type, or an op that is wrong: the checker's to say
+    return [_value_type(found[f"o{i}"]) if f"o{i}" in found else None for i in range(len(op.outputs))]
+
+
+def completed(found: ValueType | None, declared: ValueType | None) -> ValueType | None:
+    """What inference found, with the declaration where it found nothing."""
+    if not isinstance(found, TensorType) or not isinstance(declared, TensorType):
+        return found if found is not None else declared
+    if found == declared:
+        return declared
+    dtype = found.dtype or declared.dtype
+    if found.shape is None:
+        return TensorType(dtype, declared.shape)
+    if None not in found.shape or declared.shape is None or len(declared.shape) != len(found.shape):
+        return TensorType(dtype, found.shape)
+    return TensorType(dtype, tuple(d if f is None else f for f, d in zip(found.shape, declared.shape, strict=True)))
+
+
+def common(a: ValueType | None, b: ValueType | None) -> ValueType | None:
+    """The type that holds for a value that has one type or the other: differing dims are unknown."""
+    if a == b or not isinstance(a, TensorType) or not isinstance(b, TensorType):
+        return a if a == b else None
+    dtype = a.dtype if a.dtype is b.dtype else DType.UNDEFINED
+    if a.shape is None or b.shape is None or len(a.shape) != len(b.shape):
+        return TensorType(dtype)
+    return TensorType(dtype, tuple(x if x == y else None for x, y in zip(a.shape, b.shape, strict=True)))
+
+
+def bound(function: Graph, given: Mapping[str, Any]) -> Graph:
+    """A copy of a function's graph with the caller's attributes in place of the references to them."""
+    g: Graph = function.copy()
+    for op_id, op in list(g.ops()):
+        attrs: dict[str, Any] = {}
+        for name, value in op.attrs.items():
+            if isinstance(value, Graph):
+                attrs[name] = bound(value, given)
+            elif not isinstance(value, AttrRef):
+                attrs[name] = value
+            elif value.name in given:
+                attrs[name] = given[value.name]
+        g.nodes[op_id]["op"] = replace(op, attrs=MappingProxyType(attrs))
+    return g
+
+
+# ---------------------------------------------------------------- control flow
+
+_Bodies = tuple[dict[str, Graph], list[ValueType | None]]
+
+
+def _if(run: Inference, op: Op, types: Sequence[ValueType | None]) -> _Bodies:
+    then, other = run.body(op.attrs["then_branch"]), run.body(op.attrs["else_branch"])
+    condition = run.content(op.inputs[0])
+    taken = None if condition is None or condition.size != 1 else condition.item()
+    if taken is not None:
+        results = (then if taken else other).output_types()
+    else:
+        results = [common(a, b) for a, b in zip(then.output_types(), other.output_types(), strict=False)]
+    return {"then_branch": then.g, "else_branch": other.g}, results
+
+
+def _loop(run: Inference, op: Op, types: Sequence[ValueType | None]) -> _Bodies:
+    state = list(types[2:])
+    counters = [TensorType(DType.INT64, ()), TensorType(DType.BOOL, ())]
+    body, results = _fixpoint(run, op.attrs["body"], counters, state, [], 1)
+    trips = shape_values.ints(run.content(op.inputs[0]) if op.inputs[0] else None)
+    goes_on = shape_values.ints(body.content(next(iter(body.g.outputs.values())))) == [1]
+    count: Dim = trips[0] if trips and goes_on else None
+    stacked = [_prefixed(count, kind, 0) for kind in results[1 + len(state) :]]
+    return {"body": body.g}, [*results[1 : 1 + len(state)], *stacked]
+
+
+def _scan(run: Inference, op: Op, types: Sequence[ValueType | None]) -> _Bodies:
+    if run.opsets.get("", INTERNAL_OPSET) < 9:
+        return {}, [None] * len(op.outputs)
+    count = op.attrs["num_scan_inputs"]
+    state, scanned = list(types[: len(types) - count]), types[len(types) - count :]
+    in_axes = op.attrs.get("scan_input_axes") or (0,) * count
+    slices: list[ValueType | None] = []
+    length: Dim = None
+    for kind, axis in zip(scanned, in_axes, strict=True):
+        if not isinstance(kind, TensorType) or not kind.shape:
+            slices.append(TensorType(kind.dtype) if isinstance(kind, TensorType) else None)
+            continue
+        at = axis % len(kind.shape)
+        length = kind.shape[at] if length is None else length
+        slices.append(TensorType(kind.dtype, kind.shape[:at] + kind.shape[at + 1 :]))
+    body, results = _fixpoint(run, op.attrs["body"], [], state, slices, 0)
+    out_axes = op.attrs.get("scan_output_axes") or (0,) * (len(results) - len(state))
+    stacked = [_prefixed(length, kind, axis) for kind, axis in zip(results[len(state) :], out_axes, strict=True)]
+    return {"body": body.g}, [*results[: len(state)], *stacked]
+
+
+def _fixpoint(
+    run: Inference, body: Graph, before: Sequence[ValueType | None], state: list[ValueType | None],
+    after: Sequence[ValueType | None], first: int,
+) -> tuple[Inference, list[ValueType | None]]:  # fmt: skip
+    """Infer a body until the types of its state are those it leaves behind; ``state`` is updated, the body's
+    results start with ``first`` that are not state."""
+    for _ in range(_MAX_CALLS):
+        inner = run.body(body, [*before, *state, *after])
+        results = inner.output_types()
+        kept = [common(a, b) if b is not None else a for a, b in zip(state, results[first:], strict=False)]
+        if kept == state:
+            break
+        state[:] = kept
+    results[first : first + len(state)] = state
+    return inner, results
+
+
+def _prefixed(length: Dim, kind: ValueType | None, axis: int) -> ValueType | None:
+    if not isinstance(kind, TensorType) or kind.shape is None:
+        return TensorType(kind.dtype) if isinstance(kind, TensorType) else None
+    at = axis % (len(kind.shape) + 1)
+    return TensorType(kind.dtype, (*kind.shape[:at], length, *kind.shape[at:]))
+
+
+_Control = Callable[[Inference, Op, Sequence[ValueType | None]], _Bodies]
+_CONTROL: dict[str, _Control] = {"If": _if, "Loop": _loop, "Scan": _scan}
+
+
+# ---------------------------------------------------------------- contents on demand, protos
+
+
+def _is_small(kind: ValueType | None) -> bool:
+    shape = kind.static_shape if isinstance(kind, TensorType) else None
+    if shape is None:
+        return False
+    size = 1
+    for d in shape:
+        size *= d
+    return size <= shape_values.MAX_ELEMENTS
+
+
+def _content(g: Graph, value: str, cache: dict[str, Content | None]) -> Content | None:
+    """The content of a value, from the ops that lead to it (at most :data:`_MAX_CONE` of them)."""
+    waiting = [value]
+    while waiting:
+        v = waiting[-1]
+        if v in cache:
+            waiting.pop()
+            continue
+        const, producer = g.const(v), g.producer(v)
+        op = None if producer is None else g.op(producer)
+        if op is None or len(cache) > _MAX_CONE or not shape_values.follows(op) or not _may_be_small(g, v):
+            cache[v] = None if const is None else shape_values.of_const(const)
+            continue
+        operands = () if op.type in ("Shape", "Size") else tuple(i for i in op.inputs if i)
+        if missing := [i for i in operands if i not in cache]:
+            waiting += missing
+            continue
+        contents = [cache.get(i) for i in op.inputs]
+        results = shape_values.evaluate(op, contents, [g.tensor_type(i) if i else None for i in op.inputs])
+        cache.update((o, c) for o, c in zip(op.outputs, results, strict=False) if o)
+    return cache[value]
+
+
+def _may_be_small(g: Graph, value: str) -> bool:
+    kind = g.tensor_type(value)
+    return kind is None or kind.shape is None or kind.static_shape is None or _is_small(kind)
+
+
+def _attribute(name: str, value: Any) -> Any:
+    from onnx import AttributeProto, helper, numpy_helper
+
+    if isinstance(value, RawAttr):
+        return AttributeProto.FromString(value.proto)
+    if isinstance(value, Const):
+        return helper.make_attribute(name, numpy_helper.from_array(value.numpy()))
+    if isinstance(value, tuple) and not value:
+        return AttributeProto(name=name, type=AttributeProto.INTS)
+    return helper.make_attribute(name, value)
+
+
+def _type_proto(kind: ValueType | None) -> Any:
+    from onnx import TypeProto
+
+    if isinstance(kind, OpaqueType):
+        return TypeProto.FromString(kind.proto)
+    proto = TypeProto()
+    if kind is None:
+        return proto
+    proto.tensor_type.elem_type = int(kind.dtype)
+    if kind.shape is not None:
+        proto.tensor_type.shape.SetInParent()
+        for d in kind.shape:
+            dim = proto.tensor_type.shape.dim.add()
+            if isinstance(d, int):
+                dim.dim_value = d
+            elif d is not None:
+                dim.dim_param = d
+    return proto
+
+
+def _value_type(proto: Any) -> ValueType | None:
+    if not proto.HasField("tensor_type"):
+        return OpaqueType(proto.SerializeToString()) if proto.WhichOneof("value") else None
+    tensor = proto.tensor_type
+    if not tensor.HasField("shape"):
+        return TensorType(DType(tensor.elem_type)) if tensor.elem_type else None
+    dims = (d.dim_value if d.HasField("dim_value") else d.dim_param or None for d in tensor.shape.dim)
+    return TensorType(DType(tensor.elem_type), tuple(dims))
