@@ -37,7 +37,17 @@ def unroll_op(op: OpBuilder, node: OpView, max_steps: int) -> tuple[Any, ...] | 
     return tuple(results)
 
 
-def has_own_lengths(node: OpView) -> bool:
+def is_native(node: OpView) -> bool:
+    """Whether Core ML's own recurrent op computes the same: what the lowering would take."""
+    names = [str(name).lower() for name in node.attr("activations") or ()]
+    half = len(names) // 2
+    same = node.type != "LSTM" or node.attr("direction") != "bidirectional" or names[:half] == names[half:]
+    plain = same and all(name in ("sigmoid", "tanh", "relu") for name in names)
+    options = (node.attr("clip"), node.attr("linear_before_reset") or None, node.attr("input_forget") or None)
+    return plain and options == (None, None, None) and not _has_own_lengths(node)
+
+
+def _has_own_lengths(node: OpView) -> bool:
     """Whether some sequence of the batch may be shorter than the input."""
     lengths = constant(node, 4)
     shape = need(node, 0).shape

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from coregraft.passes.decompose._unroll import has_own_lengths, unroll_op
 from coregraft.passes.decompose._base import Decomposition
+from coregraft.passes.decompose._unroll import is_native, unroll_op
 from coregraft.rewriter.passes import Equivalence, OpBuilder, OpView
 from coregraft.rewriter.target import Target
 
@@ -20,8 +20,8 @@ class UnrollRnn(Decomposition):
     Writes out every step of an RNN of up to ``max-steps`` steps with constant weights: one MatMul projects the inputs of
     all steps, one a step multiplies the state. Every option of the op is honoured: all directions, ``layout``, ``clip``,
     ``activations`` with their parameters, initial states, and ``sequence_lens`` (states stop and outputs are zero
-    where a sequence has ended). Fires only where the target has no lowering for the op as it stands, and where
-    sequences have lengths of their own, which no Core ML target knows. Activations whose default parameters ONNX leaves
+    where a sequence has ended). Fires for Core ML targets only, and only where their own op
+    does not compute the same. Activations whose default parameters ONNX leaves
     open (Affine, ScaledTanh, ThresholdedRelu without alpha or beta) are refused.
 
     Why it matters
@@ -49,11 +49,10 @@ class UnrollRnn(Decomposition):
     code: ClassVar[str] = "CG417"
     equivalence: ClassVar[Equivalence] = Equivalence.REASSOCIATING
     roots: ClassVar[tuple[str, ...]] = ("RNN",)
-    when_unsupported: ClassVar[bool] = True
     max_steps: int = 64
 
     def wanted(self, node: OpView, target: Target) -> bool:
-        return super().wanted(node, target) or (target.ops is not None and has_own_lengths(node))
+        return target.ops is not None and not (is_native(node) and target.supports(node.op))
 
     def build(self, op: OpBuilder, node: OpView) -> Any:
         return unroll_op(op, node, self.max_steps)

@@ -93,7 +93,7 @@ def test_an_unknown_batch_stays_unknown(harness: Any) -> None:
 
 
 def test_stays_where_the_target_has_it(harness: Any) -> None:
-    has = Target("iOS17", "mlprogram", ops={("", "GRU"): frozenset({"hidden_size"})})
+    has = Target("iOS17", "mlprogram", ops={("", "GRU"): frozenset({"hidden_size", "linear_before_reset"})})
     g, _ = harness.graph("GRU", operands(), outputs=2, hidden_size=HIDDEN)
     harness.declines(RULE, g, "has a lowering", target=has)
     g, feeds = harness.graph("GRU", operands(), outputs=2, hidden_size=HIDDEN, linear_before_reset=1)
