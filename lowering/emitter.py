@@ -303,6 +303,8 @@ class Emitter:
                     raise _mismatch(op, f"result {i} was not emitted")
                 continue
             self._check(op, output, var)
+            if var.op is not None and len(var.op.outputs) > 1:  # the builder names the results of an op all alike
+                var.set_name(self.name(op, i))
             self.bind(output, var)
 
     def _lowering(self, op: Op) -> Callable[[Emitter, Op], Any]:

@@ -206,7 +206,9 @@ def _reserve_outputs(graph: Graph, emitter: Emitter, names: Names) -> list[tuple
 
 def _crosses_changed(graph: Graph, value: str, target: Target) -> bool:
     kind = graph.tensor_type(value)
-    return kind is None or kind.rank == 0 or _io_dtype(kind.dtype, target, value) is not canonical(kind.dtype, value, fp16=target.has_fp16)
+    if kind is None or kind.rank == 0:
+        return True
+    return _io_dtype(kind.dtype, target, value) is not canonical(kind.dtype, value, fp16=target.has_fp16)
 
 
 def _leave(emitter: Emitter, graph: Graph, public: str, feature: str) -> tuple[Any, Feature]:

@@ -22,7 +22,7 @@ from coregraft.rewriter.errors import UsageError
 API = 1
 GROUP = "coregraft.plugins"
 #: Our own rooms, as plugins without an owner. Named, not imported: the engine knows no room above it.
-_BUILTIN = ("coregraft.passes:PLUGIN",)
+_BUILTIN = ("coregraft.passes:PLUGIN", "coregraft.lowering:PLUGIN", "coregraft.custom_layers:PLUGIN")
 KINDS = ("passes", "lowerings", "custom_layers")
 
 
