@@ -167,7 +167,7 @@ class _Writer:
 def _inline(tensor: TensorProto, const: Const) -> None:
     if tensor.data_location == TensorProto.EXTERNAL:
         tensor.ClearField("external_data")
-        tensor.ClearField("data_location")
+        tensor.data_location = TensorProto.DEFAULT
     raw = const.raw()
     tensor.raw_data = raw if isinstance(raw, bytes) else bytes(raw)
 
