@@ -1,0 +1,205 @@
+"""Resize and GridSample: the rows of ONNX's option space on which MIL's resampling ops are the same function."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from coregraft.lowering.registry import lower
+from coregraft.lowering.vars import cast, is_float, like, named, reshape
+from coregraft.lowering.windows import text
+from coregraft.rewriter.graph import Op
+from coregraft.rewriter.types import Array
+
+if TYPE_CHECKING:
+    from coregraft.lowering.emitter import Emitter
+
+#: ``sampling_mode`` of ``resize_bilinear`` by ONNX's coordinate mode, where out = in * scale exactly (H4.12).
+_SAMPLING = {
+    "half_pixel": "UNALIGN_CORNERS",
+    "half_pixel_symmetric": "UNALIGN_CORNERS",
+    "pytorch_half_pixel": "UNALIGN_CORNERS",
+    "align_corners": "STRICT_ALIGN_CORNERS",
+    "asymmetric": "DEFAULT",
+}
+_MATRIX = "run the pass that writes it as products with constant matrices"
+#: ``padding_mode`` of ``resample`` by ONNX's and ``align_corners``. ONNX mirrors at the edge of the image, which is
+#: the centre of the last pixel when corners are aligned, and half a pixel beyond it when they are not.
+_PADDING = {
+    ("zeros", False): "constant",
+    ("zeros", True): "constant",
+    ("border", False): "border",
+    ("border", True): "border",
+    ("reflection", False): "symmetric",
+    ("reflection", True): "reflection",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Axis:
+    """One resized axis: sizes before and after, and ONNX's scale."""
+
+    index: int
+    size: int
+    out: int
+    scale: float
+
+
+@lower(
+    "Resize",
+    attrs="antialias axes coordinate_transformation_mode cubic_coeff_a exclude_outside extrapolation_value "
+    "keep_aspect_ratio_policy mode nearest_mode",
+)
+def resize(b: Emitter, op: Op) -> Any:
+    """``resize_bilinear`` where MIL's grid is ONNX's; nearest as a repetition, or as a gather of constant indices."""
+    x = b.var(op.inputs[0])
+    axes = [axis for axis in _axes(b, op) if axis.size != axis.out or axis.scale != 1]
+    mode = text(b.attr(op, "mode"))
+    coordinates = text(b.attr(op, "coordinate_transformation_mode"))
+    if not axes:
+        return b.mb.identity(x=x, name=b.name(op))
+    if coordinates == "tf_crop_and_resize":
+        b.refuse(op, "it crops while it resizes (tf_crop_and_resize)", _MATRIX)
+    if mode == "nearest":
+        return _nearest(b, op, x, axes, coordinates)
+    if mode != "linear":
+        b.refuse(op, f"Core ML has no {mode} interpolation", _MATRIX)
+    if b.attr(op, "exclude_outside") or (b.attr(op, "antialias") and min(axis.scale for axis in axes) < 1):
+        b.refuse(op, "Core ML's resize neither excludes outside samples nor filters against aliasing", _MATRIX)
+    return _linear(b, op, x, axes, coordinates)
+
+
+@lower("GridSample", attrs="align_corners mode padding_mode")
+def grid_sample(b: Emitter, op: Op) -> Any:
+    """``resample`` on two spatial axes, whose coordinates are ONNX's: x first, -1 to 1."""
+    mode = text(b.attr(op, "mode"))
+    padding = text(b.attr(op, "padding_mode")), bool(b.attr(op, "align_corners"))
+    x, grid = b.var(op.inputs[0]), b.var(op.inputs[1])
+    if x.rank != 4:
+        b.refuse(op, f"Core ML resamples two spatial axes, not {x.rank - 2}")
+    if mode != "linear":
+        b.refuse(op, f"Core ML's resample has no {mode} mode that rounds or interpolates as ONNX says")
+    return b.mb.resample(
+        x=x,
+        coordinates=cast(b, grid, np.float32),
+        sampling_mode="bilinear",
+        padding_mode=_PADDING[padding],
+        padding_value=like(x, 0),
+        coordinates_mode="normalized_minus_one_to_one",
+        align_corners=padding[1],
+        name=b.name(op),
+    )
+
+
+def _axes(b: Emitter, op: Op) -> list[_Axis]:
+    """Every axis of the input with its sizes and scale, by ONNX's rules for ``scales``, ``sizes`` and ``axes``."""
+    shape = b.shape(op.inputs[0])
+    chosen = [axis % len(shape) for axis in b.attr(op, "axes") or range(len(shape))]
+    scales = b.need_const(op, 2, "the scales of a Resize")
+    sizes = b.need_const(op, 3, "the sizes of a Resize")
+    found = {i: _Axis(i, n, n, 1.0) for i, n in enumerate(shape)}
+    if scales is not None and scales.size:
+        for i, scale in zip(chosen, scales.tolist(), strict=True):
+            found[i] = _Axis(i, shape[i], int(np.floor(np.float32(shape[i]) * np.float32(scale))), scale)
+        return list(found.values())
+    if sizes is None:
+        b.refuse(op, "it has neither scales nor sizes")
+    wanted = dict(zip(chosen, (int(n) for n in sizes), strict=True))
+    policy = text(b.attr(op, "keep_aspect_ratio_policy"))
+    ratios = {i: n / shape[i] for i, n in wanted.items()}
+    if policy != "stretch":
+        common = (min if policy == "not_larger" else max)(ratios.values())
+        wanted = {i: int(np.floor(shape[i] * common + 0.5)) for i in wanted}
+        ratios = dict.fromkeys(wanted, common)
+    for i, n in wanted.items():
+        found[i] = _Axis(i, shape[i], n, ratios[i])
+    return list(found.values())
+
+
+def _linear(b: Emitter, op: Op, x: Any, axes: Sequence[_Axis], coordinates: str) -> Any:
+    rank = x.rank
+    lead = 4 if rank == 3 else rank
+    if rank < 3 or axes[0].index < (2 if rank == 3 else rank - 2):
+        b.refuse(op, "Core ML interpolates over the last two axes only", _MATRIX)
+    if any(abs(axis.size * axis.scale - axis.out) > 1e-6 * axis.out for axis in axes):
+        b.refuse(op, "size times scale is not a whole number, and Core ML works with the ratio of the sizes", _MATRIX)
+    if not is_float(x):
+        b.refuse(op, "linear interpolation of integers rounds in a way ONNX leaves open", "cast to float before it")
+    if coordinates not in _SAMPLING:
+        b.refuse(op, f"Core ML has no {coordinates} coordinates", _MATRIX)
+    sampling = _SAMPLING[coordinates]
+    collapsed = [axis.out == 1 for axis in axes]
+    if coordinates == "pytorch_half_pixel" and any(collapsed):
+        if not all(collapsed):
+            b.refuse(op, "one axis shrinks to a single pixel and another does not, under pytorch_half_pixel", _MATRIX)
+        sampling = "STRICT_ALIGN_CORNERS"  # reads pixel 0, as ONNX defines it for a single pixel
+    shape = b.shape(op.inputs[0])
+    out = {axis.index: axis.out for axis in axes}
+    wide = reshape(b, x, [*shape[:2], 1, shape[2]]) if lead != rank else x
+    y = b.mb.resize_bilinear(
+        x=wide,
+        target_size_height=1 if lead != rank else out.get(rank - 2, shape[-2]),
+        target_size_width=out.get(rank - 1, shape[-1]),
+        sampling_mode=sampling,
+        **named(b.name(op) if lead == rank else None),
+    )
+    return y if lead == rank else reshape(b, y, b.shape(op.outputs[0]), b.name(op))
+
+
+def _nearest(b: Emitter, op: Op, x: Any, axes: Sequence[_Axis], coordinates: str) -> Any:
+    rounding = text(b.attr(op, "nearest_mode"))
+    picks = [nearest_indices(axis.size, axis.out, axis.scale, coordinates, rounding) for axis in axes]
+    factors = {axis.index: _repetition(axis, pick) for axis, pick in zip(axes, picks, strict=True)}
+    if x.rank in (4, 5) and axes[0].index >= x.rank - 2 and all(factors.values()) and is_float(x):
+        return b.mb.upsample_nearest_neighbor(
+            x=x,
+            scale_factor_height=factors.get(x.rank - 2, 1),
+            scale_factor_width=factors.get(x.rank - 1, 1),
+            name=b.name(op),
+        )
+    for i, (axis, pick) in enumerate(zip(axes, picks, strict=True)):
+        x = b.mb.gather(x=x, indices=pick, axis=axis.index, **named(b.name(op) if i == len(axes) - 1 else None))
+    return x
+
+
+def nearest_indices(size: int, out: int, scale: float, coordinates: str, rounding: str) -> Array:
+    """The input index that each output index of an axis reads, by ONNX's definition of nearest.
+
+    Args:
+        size: elements of the axis before.
+        out: elements after.
+        scale: ONNX's scale, which is not always ``out / size``.
+        coordinates: ``coordinate_transformation_mode``.
+        rounding: ``nearest_mode``.
+    """
+    i = np.arange(out, dtype=np.float32)
+    step = np.float32(scale)
+    half, one = np.float32(0.5), np.float32(1)
+    if coordinates == "align_corners":
+        at = i * np.float32(size - 1) / np.float32(out - 1) if out > 1 else np.zeros_like(i)
+    elif coordinates == "asymmetric":
+        at = i / step
+    elif coordinates == "pytorch_half_pixel" and out == 1:
+        at = np.zeros_like(i)
+    else:
+        at = (i + half) / step - half
+        if coordinates == "half_pixel_symmetric":
+            adjustment = np.float32(out) / (step * np.float32(size))
+            at = at + np.float32(size) / 2 * (one - adjustment)
+    rounded = {
+        "round_prefer_floor": np.ceil(at - half),
+        "round_prefer_ceil": np.floor(at + half),
+        "floor": np.floor(at),
+        "ceil": np.ceil(at),
+    }[rounding]
+    picked: Array = np.clip(rounded, 0, size - 1).astype(np.int32)
+    return picked
+
+
+def _repetition(axis: _Axis, pick: Array) -> int:
+    """How often every element is repeated, if that is all there is to it; else 0."""
+    factor = axis.out // axis.size
+    return factor if factor and np.array_equal(pick, np.arange(axis.size, dtype=np.int32).repeat(factor)) else 0
