@@ -1,0 +1,77 @@
+"""Bit operations by integer arithmetic: Core ML has none of its own (H4.26)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from coregraft.lowering import integers
+from coregraft.lowering.registry import lower
+from coregraft.rewriter.graph import Op
+
+if TYPE_CHECKING:
+    from coregraft.lowering.emitter import Emitter
+
+@lower("BitwiseNot")
+def bitwise_not(b: Emitter, op: Op) -> Any:
+    """``-x - 1``; for an unsigned type, the greatest number less x."""
+    x, dtype = b.var(op.inputs[0]), b.type(op.inputs[0]).dtype
+    if not integers.is_unsigned(dtype):
+        return b.mb.sub(x=np.int32(-1), y=x, name=b.name(op))
+    if not integers.is_narrow(dtype):
+        b.refuse(op, f"its result does not fit into int32, which stands in for {dtype.name.lower()}")
+    return b.mb.sub(x=np.int32(integers.limits(dtype)[1]), y=x, name=b.name(op))
+
+
+@lower("BitwiseAnd", "BitwiseOr", "BitwiseXor")
+def bitwise(b: Emitter, op: Op) -> Any:
+    """Bit by bit along a new last axis, then weighed and summed."""
+    mb, dtype = b.mb, b.type(op.outputs[0]).dtype
+    rank = b.type(op.outputs[0]).rank
+    if rank is None or rank > 4:
+        b.refuse(op, "its bits need an axis of their own, and a tensor of rank 5 has none left")
+    # A 32-bit two's complement number has 31 bits and its sign; every wider type is held in int32.
+    bits = dtype.bits if integers.is_narrow(dtype) else 31
+    weights = np.int32(1) << np.arange(bits, dtype=np.int32)
+    x, y = (_bits(b, b.var(value), weights) for value in op.inputs)
+    sign_x, sign_y = (mb.cast(x=mb.less(x=b.var(value), y=np.int32(0)), dtype="int32") for value in op.inputs)
+    total = mb.reduce_sum(x=mb.mul(x=_combine(b, op, x, y), y=weights), axes=np.array([-1], np.int32), keep_dims=False)
+    if integers.is_unsigned(dtype):
+        return mb.identity(x=total, name=b.name(op))
+    # The sign bit weighs -2^31, or with a narrow type -2^bits below the bits already summed.
+    sign = mb.mul(x=_combine(b, op, sign_x, sign_y), y=np.int32(-(2**bits) if bits < 31 else -(2**31)))
+    return mb.add(x=total, y=sign, name=b.name(op))
+
+
+def _bits(b: Emitter, x: Any, weights: Any) -> Any:
+    """The bits of an int32 var along a new last axis; ``floor_div`` keeps two's complement for negatives."""
+    mb = b.mb
+    shifted = mb.floor_div(x=mb.expand_dims(x=x, axes=np.array([-1], np.int32)), y=weights)
+    return mb.sub(x=shifted, y=mb.mul(x=mb.floor_div(x=shifted, y=np.int32(2)), y=np.int32(2)))
+
+
+def _combine(b: Emitter, op: Op, x: Any, y: Any) -> Any:
+    if op.type == "BitwiseAnd":
+        return b.mb.mul(x=x, y=y)
+    if op.type == "BitwiseOr":
+        return b.mb.maximum(x=x, y=y)
+    return b.mb.cast(x=b.mb.not_equal(x=x, y=y), dtype="int32")
+
+
+@lower("BitShift", attrs="direction")
+def bit_shift(b: Emitter, op: Op) -> Any:
+    """Multiplication or division by a constant power of two; ONNX shifts unsigned integers only."""
+    x, dtype = b.var(op.inputs[0]), b.type(op.inputs[0]).dtype
+    by = b.need_const(op, 1, "the number of bits to shift by")
+    if by is None or (by.size and int(by.max()) >= min(dtype.bits, 31)):
+        b.refuse(op, "it shifts by as many bits as the number has")
+    power = (np.int64(1) << by.astype(np.int64)).astype(np.int32)
+    power = power if power.ndim else power[()]
+    if b.attr(op, "direction") in ("RIGHT", b"RIGHT"):
+        return b.mb.floor_div(x=x, y=power, name=b.name(op))
+    if not integers.is_narrow(dtype):
+        return b.mb.mul(x=x, y=power, name=b.name(op))
+    # Drop the bits that fall off first: the product then stays within the type.
+    kept = b.mb.mod(x=x, y=(np.int32(2**dtype.bits) // power).astype(np.int32))
+    return b.mb.mul(x=kept, y=power, name=b.name(op))

@@ -1,0 +1,95 @@
+"""Pow. MIL's ``pow`` is not trusted with squares, constant bases and negative numbers (H3.14, H2.04)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from coregraft.lowering.registry import lower
+from coregraft.lowering.shaping import broadcast_to, full
+from coregraft.lowering.vars import cast, is_float, like, named, np_type
+from coregraft.rewriter.graph import Op
+
+if TYPE_CHECKING:
+    from coregraft.lowering.emitter import Emitter
+
+
+@lower("Pow")
+def power(b: Emitter, op: Op) -> Any:
+    """Constant exponents become products and roots, a constant base ``exp``; else ``pow`` of ``|x|``, signed."""
+    x = b.var(op.inputs[0])
+    exponent, base = b.const(op.inputs[1]), b.const(op.inputs[0])
+    shape = b.shape(op.outputs[0])
+    if exponent is not None and exponent.size and bool((exponent == exponent.ravel()[0]).all()):
+        name = b.name(op) if tuple(x.shape) == shape else None
+        found = _uniform(b, x, float(exponent.ravel()[0]), name)
+        if found is not None:
+            return found if name else broadcast_to(b, found, shape, b.name(op))
+    y = b.var(op.inputs[1])
+    if not is_float(x):
+        return _of_integers(b, op, x, y)
+    y = cast(b, y, np_type(x))
+    if base is not None and base.size == 1 and float(base.reshape(())) > 0:
+        return _of_constant(b, op, float(base.reshape(())), y, shape)
+    if base is not None and bool((base >= 0).all()):
+        return b.mb.pow(x=x, y=y, name=b.name(op))
+    return _signed(b, op, x, y, shape)
+
+
+def _uniform(b: Emitter, x: Any, e: float, name: str | None) -> Any:
+    """``x`` to one power by products, roots and an inverse; None where only ``pow`` will do."""
+    mb = b.mb
+    whole = np.isfinite(e) and e == int(e) and abs(e) <= 64
+    if whole and e >= 0:
+        return _product(b, x, int(e), name)
+    if not is_float(x):
+        return None
+    zero = like(x, 0)[()]
+    if whole:
+        return mb.inverse(x=_product(b, x, -int(e), None), epsilon=zero, **named(name))
+    if e == 0.5:
+        return mb.sqrt(x=x, **named(name))
+    if e == -0.5:
+        return mb.rsqrt(x=x, epsilon=zero, **named(name))
+    return mb.mul(x=x, y=mb.sqrt(x=x), **named(name)) if e == 1.5 else None
+
+
+def _product(b: Emitter, x: Any, n: int, name: str | None) -> Any:
+    """``x`` to a power ``n >= 0`` by squaring; ``x·x`` and never ``pow(x, 2)`` (H2.04)."""
+    if n == 0:
+        return full(b, x.shape, 1, np_type(x), name)
+    if n == 1:
+        return x
+    if n % 2:
+        return b.mb.mul(x=_product(b, x, n - 1, None), y=x, **named(name))
+    root = _product(b, x, n // 2, None)
+    return b.mb.mul(x=root, y=root, **named(name))
+
+
+def _of_constant(b: Emitter, op: Op, base: float, y: Any, shape: tuple[int, ...]) -> Any:
+    """A positive constant to a power: ``pow(2, y)`` has been seen computed as y² (H3.14)."""
+    y = broadcast_to(b, y, shape)
+    if base == 2:
+        return b.mb.exp2(x=y, name=b.name(op))
+    return b.mb.exp(x=b.mb.mul(x=y, y=like(y, np.log(base))[()]), name=b.name(op))
+
+
+def _of_integers(b: Emitter, op: Op, x: Any, y: Any) -> Any:
+    """Integer bases: ``pow`` on int32 for integer exponents, else in fp32 and truncated, as a C cast does."""
+    if not is_float(y):
+        return b.mb.pow(x=x, y=y, name=b.name(op))
+    real = b.mb.pow(x=b.mb.cast(x=x, dtype="fp32"), y=cast(b, y, np.float32))
+    return b.mb.cast(x=real, dtype="int32", name=b.name(op))
+
+
+def _signed(b: Emitter, op: Op, x: Any, y: Any, shape: tuple[int, ...]) -> Any:
+    """``pow`` of ``|x|``; where x is negative, with the sign that a whole y gives it, or NaN."""
+    mb = b.mb
+    zero, one, two, nan = (like(x, v)[()] for v in (0, 1, 2, np.nan))
+    size = mb.pow(x=mb.abs(x=x), y=y)
+    odd = mb.sub(x=y, y=mb.mul(x=mb.floor(x=mb.mul(x=y, y=like(x, 0.5)[()])), y=two))  # 0 even, 1 odd, else a fraction
+    whole = mb.logical_or(x=mb.equal(x=odd, y=one), y=mb.equal(x=odd, y=zero))
+    sign = mb.select(cond=whole, a=mb.sub(x=one, y=mb.mul(x=odd, y=two)), b=nan)
+    negative = broadcast_to(b, mb.less(x=x, y=zero), shape)
+    return mb.select(cond=negative, a=mb.mul(x=size, y=sign), b=size, name=b.name(op))

@@ -1,0 +1,261 @@
+"""Ops that move elements or make tensors without computing: reshapes, broadcasts, constants, padding."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from coregraft.lowering.emitter import canonical, canonical_array
+from coregraft.lowering.registry import lower
+from coregraft.lowering.shaping import axis_of, broadcast_to, full, iota, to_shape
+from coregraft.lowering.vars import is_float, like, np_type, reshape, transpose
+from coregraft.rewriter.graph import Op
+from coregraft.rewriter.types import Const
+
+if TYPE_CHECKING:
+    from coregraft.lowering.emitter import Emitter
+
+_MAX_RANK = 5
+
+
+@lower("Identity")
+def identity(b: Emitter, op: Op) -> Any:
+    """The operand itself."""
+    return b.var(op.inputs[0])
+
+
+@lower("Dropout", attrs="seed")
+def dropout(b: Emitter, op: Op) -> Any:
+    """The operand itself, and a mask that is all true. Training is refused unless nothing is dropped."""
+    training = b.need_const(op, 2, "training_mode")
+    if training is not None and bool(training.reshape(())):
+        ratio = b.need_const(op, 1, "ratio")
+        if ratio is None or float(ratio.reshape(())) != 0:
+            b.refuse(op, "it drops elements at random (training_mode)", "export the model in inference mode")
+    x = b.var(op.inputs[0])
+    if len(op.outputs) < 2 or not op.outputs[1]:
+        return x
+    return x, full(b, b.shape(op.outputs[1]), True, np.dtype(bool), b.name(op, 1))
+
+
+# ---------------------------------------------------------------- shape of the same elements
+
+@lower("Reshape", attrs="allowzero")
+def reshape_op(b: Emitter, op: Op) -> Any:
+    """``reshape`` to the sizes that inference found: no 0 or -1 is left to MIL's own rules (H5.07)."""
+    shape = b.shape(op.outputs[0])
+    _check_rank(b, op, len(shape))
+    return to_shape(b, b.var(op.inputs[0]), shape, b.name(op))
+
+
+@lower("Flatten", attrs="axis")
+def flatten(b: Emitter, op: Op) -> Any:
+    """``reshape`` to two axes."""
+    x = b.var(op.inputs[0])
+    axis = int(b.attr(op, "axis"))
+    shape = b.shape(op.inputs[0])
+    if not -len(shape) <= axis <= len(shape):
+        b.refuse(op, f"axis {axis} does not exist in a tensor of rank {len(shape)}")
+    axis += len(shape) if axis < 0 else 0
+    return reshape(b, x, (int(np.prod(shape[:axis])), int(np.prod(shape[axis:]))), b.name(op))
+
+
+@lower("Squeeze")
+def squeeze(b: Emitter, op: Op) -> Any:
+    """``squeeze`` of the axes named, or of all that have size 1."""
+    x = b.var(op.inputs[0])
+    axes = b.need_const(op, 1, "axes")
+    if axes is None:
+        chosen = [i for i, d in enumerate(b.shape(op.inputs[0])) if d == 1]
+    else:
+        chosen = sorted({axis_of(b, op, int(a), x.rank) for a in axes.ravel()})
+    if any(x.shape[i] != 1 for i in chosen):
+        b.refuse(op, f"an axis of size other than 1 cannot be squeezed out of {tuple(x.shape)}")
+    if not chosen:
+        return x
+    if len(chosen) == x.rank:
+        return to_shape(b, x, (), b.name(op))
+    return b.mb.squeeze(x=x, axes=np.array(chosen, np.int32), name=b.name(op))
+
+
+@lower("Unsqueeze")
+def unsqueeze(b: Emitter, op: Op) -> Any:
+    """``expand_dims``."""
+    x = b.var(op.inputs[0])
+    axes = b.need_const(op, 1, "axes")
+    if axes is None or not axes.size:
+        return x
+    rank = x.rank + axes.size
+    _check_rank(b, op, rank)
+    chosen = sorted(axis_of(b, op, int(a), rank) for a in axes.ravel())
+    return b.mb.expand_dims(x=x, axes=np.array(chosen, np.int32), name=b.name(op))
+
+
+@lower("Transpose", attrs="perm")
+def transpose_op(b: Emitter, op: Op) -> Any:
+    """``transpose``; without ``perm`` the axes are reversed."""
+    x = b.var(op.inputs[0])
+    perm = tuple(b.attr(op, "perm") or range(x.rank)[::-1])
+    return x if perm == tuple(range(x.rank)) else transpose(b, x, perm, b.name(op))
+
+
+@lower("Expand")
+def expand(b: Emitter, op: Op) -> Any:
+    """``reshape`` and ``tile`` to the shape that inference found."""
+    shape = b.shape(op.outputs[0])
+    _check_rank(b, op, len(shape))
+    _check_not_empty(b, op, shape)
+    x = b.var(op.inputs[0])
+    return x if tuple(x.shape) == shape else broadcast_to(b, x, shape, b.name(op))
+
+
+@lower("Tile")
+def tile(b: Emitter, op: Op) -> Any:
+    """``tile``."""
+    x = b.var(op.inputs[0])
+    reps = b.need_const(op, 1, "repeats")
+    if reps is None or bool((reps == 1).all()):
+        return x
+    if bool((reps < 1).any()):
+        b.refuse(op, "it repeats something 0 times, and Core ML has no empty tensors")
+    return b.mb.tile(x=x, reps=reps.astype(np.int32), name=b.name(op))
+
+
+def _check_rank(b: Emitter, op: Op, rank: int) -> None:
+    if rank > _MAX_RANK:
+        b.refuse(op, f"its result has rank {rank}, Core ML goes to {_MAX_RANK} (H4.02)")
+
+
+def _check_not_empty(b: Emitter, op: Op, shape: tuple[int, ...]) -> None:
+    if 0 in shape:
+        b.refuse(op, "its result is empty, and Core ML has no empty tensors")
+
+
+# ---------------------------------------------------------------- made from shapes and numbers
+
+@lower("Constant", attrs="value value_float value_floats value_int value_ints")
+def constant(b: Emitter, op: Op) -> Any:
+    """``const``."""
+    (key, value), = op.attrs.items()  # the schema allows exactly one
+    array = value.numpy() if isinstance(value, Const) else np.asarray(value, np.float32 if "float" in key else np.int64)
+    array = canonical_array(array, op.label)
+    return b.mb.const(val=array if array.ndim else array[()], name=b.name(op))
+
+
+@lower("Shape", attrs="start end")
+def shape_op(b: Emitter, op: Op) -> Any:
+    """``const``: the sizes are known."""
+    sizes = b.shape(op.inputs[0])[slice(b.attr(op, "start"), b.attr(op, "end"))]
+    if not sizes:
+        b.refuse(op, "its result is empty, and Core ML has no empty tensors")
+    return b.mb.const(val=np.array(sizes, np.int32), name=b.name(op))
+
+
+@lower("Size")
+def size_op(b: Emitter, op: Op) -> Any:
+    """``const``: the sizes are known."""
+    return b.mb.const(val=np.int32(np.prod(b.shape(op.inputs[0]))), name=b.name(op))
+
+
+@lower("ConstantOfShape", attrs="value")
+def constant_of_shape(b: Emitter, op: Op) -> Any:
+    """``fill``, which takes no room in the package."""
+    shape = b.shape(op.outputs[0])
+    _check_rank(b, op, len(shape))
+    _check_not_empty(b, op, shape)
+    value = b.attr(op, "value")
+    array = canonical_array(value.numpy() if isinstance(value, Const) else np.zeros(1, np.float32), op.label)
+    if not shape:
+        return b.mb.const(val=array.reshape(())[()], name=b.name(op))
+    return b.mb.fill(shape=np.array(shape, np.int32), value=array.ravel()[0], name=b.name(op))
+
+
+@lower("EyeLike", attrs="dtype k")
+def eye_like(b: Emitter, op: Op) -> Any:
+    """``const``."""
+    rows, columns = b.shape(op.inputs[0])
+    dtype = canonical(b.type(op.outputs[0]).dtype, op.label).numpy
+    return b.mb.const(val=np.eye(rows, columns, int(b.attr(op, "k")), dtype), name=b.name(op))
+
+
+@lower("Range", attrs="stash_type")
+def range_op(b: Emitter, op: Op) -> Any:
+    """``start + i·delta`` over a constant i: how many there are must be known."""
+    (n,) = b.shape(op.outputs[0])
+    if not n:
+        b.refuse(op, "its result is empty, and Core ML has no empty tensors")
+    start, delta = b.const(op.inputs[0]), b.const(op.inputs[2])
+    if start is not None and delta is not None:
+        values = start.reshape(()) + np.arange(n) * delta.reshape(())
+        return b.mb.const(val=canonical_array(values.astype(start.dtype), op.label), name=b.name(op))
+    first, step = b.var(op.inputs[0]), b.var(op.inputs[2])
+    steps = b.mb.mul(x=iota(b, n, 1, 0, np_type(first)), y=step)
+    return b.mb.add(x=steps, y=first, name=b.name(op))
+
+
+@lower("Trilu", attrs="upper")
+def trilu(b: Emitter, op: Op) -> Any:
+    """``select`` by a constant triangle: ``band_part`` would make NaN of an infinity that it cuts off (H4.22)."""
+    x, shape = b.var(op.inputs[0]), b.shape(op.inputs[0])
+    diagonal = b.need_const(op, 1, "k")
+    k = 0 if diagonal is None else int(diagonal.reshape(()))
+    ones = np.ones(shape[-2:], bool)
+    kept = np.triu(ones, k) if b.attr(op, "upper") else np.tril(ones, k)
+    mask = b.mb.const(val=kept.reshape((1,) * (len(shape) - 2) + kept.shape))
+    return b.mb.select(cond=broadcast_to(b, mask, shape), a=x, b=like(x, 0)[()], name=b.name(op))
+
+
+@lower("OneHot", attrs="axis")
+def one_hot(b: Emitter, op: Op) -> Any:
+    """The indices compared with 0 … depth-1: out of range gives off values, which ``one_hot`` leaves open."""
+    mb = b.mb
+    depth_value = b.need_const(op, 1, "depth")
+    assert depth_value is not None  # not optional
+    depth, shape = int(depth_value.reshape(())), b.shape(op.outputs[0])
+    _check_rank(b, op, len(shape))
+    axis = axis_of(b, op, int(b.attr(op, "axis")), len(shape))
+    index = b.var(op.inputs[0])
+    index = mb.cast(x=index, dtype="int32") if is_float(index) else index
+    wrapped = mb.select(cond=mb.less(x=index, y=np.int32(0)), a=mb.add(x=index, y=np.int32(depth)), b=index)
+    column = mb.expand_dims(x=wrapped, axes=np.array([axis], np.int32))
+    hit = mb.equal(x=column, y=iota(b, depth, len(shape), axis))
+    values = b.var(op.inputs[2])
+    off, on = (to_shape(b, part, ()) for part in mb.split(x=values, num_splits=2, axis=0))
+    return mb.select(cond=hit, a=broadcast_to(b, on, shape), b=off, name=b.name(op))
+
+
+# ---------------------------------------------------------------- blocks of pixels
+
+@lower("DepthToSpace", attrs="blocksize mode")
+def depth_to_space(b: Emitter, op: Op) -> Any:
+    """``depth_to_space`` (DCR) or ``pixel_shuffle`` (CRD); integers by transposes of rank 5 (H4.23)."""
+    x, block = b.var(op.inputs[0]), int(b.attr(op, "blocksize"))
+    column_row = b.attr(op, "mode") in ("CRD", b"CRD")
+    if is_float(x):
+        if block == 1:
+            return x
+        if column_row:
+            return b.mb.pixel_shuffle(x=x, upscale_factor=block, name=b.name(op))
+        return b.mb.depth_to_space(x=x, block_size=block, name=b.name(op))
+    n, c, h, w = b.shape(op.inputs[0])
+    depth = c // block**2
+    if not column_row:
+        x = transpose(b, reshape(b, x, (n, block**2, depth, h, w)), (0, 2, 1, 3, 4))
+    tiles = transpose(b, reshape(b, x, (n * depth, block, block, h, w)), (0, 3, 1, 4, 2))
+    return reshape(b, tiles, (n, depth, h * block, w * block), b.name(op))
+
+
+@lower("SpaceToDepth", attrs="blocksize")
+def space_to_depth(b: Emitter, op: Op) -> Any:
+    """``space_to_depth``; integers by transposes of rank 5 (H4.23)."""
+    x, block = b.var(op.inputs[0]), int(b.attr(op, "blocksize"))
+    if block == 1:
+        return x
+    if is_float(x):
+        return b.mb.space_to_depth(x=x, block_size=block, name=b.name(op))
+    n, c, h, w = b.shape(op.inputs[0])
+    rows, columns = h // block, w // block
+    tiles = transpose(b, reshape(b, x, (n * c, rows, block, columns, block)), (0, 2, 4, 1, 3))
+    front = transpose(b, reshape(b, tiles, (n, c, block**2, rows, columns)), (0, 2, 1, 3, 4))
+    return reshape(b, front, (n, c * block**2, rows, columns), b.name(op))
