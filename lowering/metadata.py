@@ -52,7 +52,7 @@ def describe(
         facts: more of coregraft's own keys, without the prefix.
     """
     given = dict(graph.graph.get("metadata", ()))
-    record = {"inputs": [_record(f) for f in inputs], "outputs": [_record(f) for f in outputs]}
+    record = {"inputs": [f.as_dict() for f in inputs], "outputs": [f.as_dict() for f in outputs]}
     own = {**facts, "io": json.dumps(record, sort_keys=True, separators=(",", ":"))}
     version = graph.graph.get("model_version")
     used = {*_AUTHOR, *_LICENSE, *_DESCRIPTION, *_VERSION}
@@ -68,14 +68,3 @@ def describe(
 def _first(given: Mapping[str, str], names: Iterable[str]) -> str:
     return next((given[name] for name in names if given.get(name)), "")
 
-
-def _record(feature: Feature) -> dict[str, Any]:
-    kind = feature.type
-    return {
-        "name": feature.name,
-        "feature": feature.feature,
-        "dtype": kind.dtype.name.lower(),
-        "shape": None if kind.shape is None else list(kind.shape),
-        "feature_dtype": feature.dtype.name.lower(),
-        "feature_shape": None if feature.shape is None else list(feature.shape),
-    }

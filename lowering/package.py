@@ -55,6 +55,22 @@ def write(program: Any, path: str | Path, target: Target, metadata: Metadata) ->
             fresh.write_bytes(_serialized(_network(program, metadata)))
 
 
+def write_text_once(path: Path, text: str) -> bool:
+    """Write a text file unless one is there; whether it was written.
+
+    Raises:
+        UsageError: ``output-unwritable``.
+    """
+    try:
+        with path.open("x", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        raise _unwritable(path, error) from error
+    return True
+
+
 def refuse_custom_layers(spec: Any) -> None:
     """Check that an ML Program has no custom layer: coremltools emits them, and Core ML then fails to load (H8.01).
 

@@ -36,6 +36,18 @@ class Feature:
     dtype: DType
     shape: tuple[int, ...] | None
 
+    def as_dict(self) -> dict[str, Any]:
+        """The feature as JSON values."""
+        kind = self.type
+        return {
+            "name": self.name,
+            "feature": self.feature,
+            "dtype": kind.dtype.name.lower(),
+            "shape": None if kind.shape is None else list(kind.shape),
+            "feature_dtype": self.dtype.name.lower(),
+            "feature_shape": None if self.shape is None else list(self.shape),
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class Lowered:
@@ -73,7 +85,7 @@ def lower_graph(graph: Graph, target: Target, fallback: Fallback | None = None) 
     """
     from coremltools.converters.mil.mil import Builder, Function, Program
 
-    _require_pinned(graph)
+    require_pinned(graph)
     if fallback is None:
         require_lowerings(graph, target)
     Builder.name_count.clear()  # the builder counts names per process; output must not depend on earlier conversions
@@ -130,7 +142,12 @@ def all_ops(graph: Graph) -> Iterator[Op]:
             yield from all_ops(body)
 
 
-def _require_pinned(graph: Graph) -> None:
+def require_pinned(graph: Graph) -> None:
+    """Check that the shape of every input is a list of numbers.
+
+    Raises:
+        UnsupportedError: ``dims-unpinned`` with the flags that would pin them; ``no-inputs``.
+    """
     if not graph.inputs:
         raise UnsupportedError(
             "no-inputs", "the model has no inputs, and Core ML wants at least one", hint="store its constant outputs"
@@ -173,7 +190,7 @@ def _declared(dtype: DType, target: Target) -> DType:
 
 def _input_feature(graph: Graph, name: str, feature: str, target: Target) -> Feature:
     kind = graph.tensor_type(name)
-    assert kind is not None and kind.static_shape is not None  # _require_pinned has looked
+    assert kind is not None and kind.static_shape is not None  # require_pinned has looked
     shape = kind.static_shape or (1,)
     if target.max_rank is not None and len(shape) > target.max_rank:
         raise UnsupportedError(

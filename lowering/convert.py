@@ -1,0 +1,198 @@
+"""From an ONNX model to a Core ML package: the one call that does it all."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from coregraft.lowering import package, pipeline, targets
+from coregraft.lowering.fallback import Fallback, fallback_for
+from coregraft.lowering.metadata import Metadata, describe
+from coregraft.lowering.program import lower_graph, require_lowerings, require_pinned
+from coregraft.lowering.report import ConversionReport, count_operations, count_ops, weight_bytes
+from coregraft.rewriter.dims import pin_dims
+from coregraft.rewriter.errors import InputError, UsageError
+from coregraft.rewriter.graph import Graph
+from coregraft.rewriter.manager import PassManager
+from coregraft.rewriter.pipeline import PipelineLike
+from coregraft.rewriter.target import Target
+
+if TYPE_CHECKING:
+    import onnx
+    import onnx_graphsurgeon as gs
+
+PRECISIONS: tuple[str, ...] = ("fp16", "fp32", "mixed")
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """A converted model that can be saved.
+
+    Attributes:
+        program: the MIL program.
+        target: what it was made for.
+        metadata: the package's description fields.
+        report: what happened.
+        files: file name -> text of what belongs beside the model: Swift classes of custom layers.
+    """
+
+    program: Any
+    target: Target
+    metadata: Metadata
+    report: ConversionReport
+    files: Mapping[str, str]
+
+    def save(self, path: str | Path) -> list[Path]:
+        """Write the package, and beside it the files that belong to it; the written paths, the package first.
+
+        The package is whole or not there, and the same bytes for the same conversion. A Swift class that is already
+        there is left alone: it may have been filled in.
+
+        Raises:
+            UsageError: ``output-suffix``; ``output-unwritable``.
+            UnsupportedError: ``custom-layer-in-program``; ``model-too-large``; ``lowering-failed``.
+        """
+        path = Path(path)
+        package.write(self.program, path, self.target, self.metadata)
+        written = [path]
+        for name, text in self.files.items():
+            beside = path.parent / name
+            if package.write_text_once(beside, text):
+                written.append(beside)
+        return written
+
+    @cached_property
+    def model(self) -> Any:
+        """The model as a ``coremltools.models.MLModel``, not loaded for prediction."""
+        import coremltools
+
+        folder = tempfile.TemporaryDirectory(prefix="coregraft-")
+        path = Path(folder.name) / f"model{package.SUFFIXES[self.target.format]}"
+        package.write(self.program, path, self.target, self.metadata)
+        model = coremltools.models.MLModel(str(path), skip_model_load=True)
+        model._coregraft_folder = folder  # the weights are read from there as long as the model lives
+        return model
+
+
+def convert(
+    source: str | Path | onnx.ModelProto | gs.Graph | Graph,
+    *,
+    target: str = targets.DEFAULT,
+    precision: str = "fp16",
+    format: str = "mlprogram",
+    dims: Mapping[str, int] | None = None,
+    shapes: Mapping[str, Sequence[int]] | None = None,
+    passes: PipelineLike | None = None,
+    fallback: str = "auto",
+    coremltools_pipeline: str = "short",
+) -> Conversion:
+    """Convert a model.
+
+    Args:
+        source: path of an ``.onnx`` file, ``ModelProto``, onnx-graphsurgeon graph, or :class:`Graph`; not changed.
+        target: deployment target, ``iOS15`` to ``iOS26``.
+        precision: ``fp16``, ``fp32`` or ``mixed``; a neuralnetwork has no precision of its own and gets fp32.
+        format: ``mlprogram`` or ``neuralnetwork``.
+        dims: sizes of symbolic dims by name.
+        shapes: shapes of inputs by name.
+        passes: rewrites to run in place of the default pipeline, precision assignment included.
+        fallback: what becomes of ops without a lowering: ``auto``, ``custom``, ``cut`` or ``error``.
+        coremltools_pipeline: coremltools' own passes: ``short``, ``default`` or ``none``.
+
+    Raises:
+        UsageError: an argument names something that does not exist; the code says which.
+        InputError: the model is broken.
+        UnsupportedError: the model cannot be converted as asked, with what would help.
+        PassError: a pass failed.
+    """
+    goal = targets.get(target, format)
+    if precision not in PRECISIONS:
+        raise UsageError(
+            "precision-unknown", f'precision "{precision}" is unknown', hint=f"one of {', '.join(PRECISIONS)}"
+        )
+    if precision != "fp32" and not goal.has_fp16:
+        precision = "fp32"
+    pipeline.passes_for(coremltools_pipeline, format)  # a wrong name is told before the work, not after
+    rung = fallback_for(format, fallback)
+    graph = graph_of(source)
+    before = count_ops(graph)
+    pin_dims(graph, dims or {}, {name: tuple(shape) for name, shape in (shapes or {}).items()})
+    require_pinned(graph)
+    done = PassManager(passes if passes is not None else _default_passes(goal, precision), goal).run_in_place(graph)
+    if rung is None:
+        require_lowerings(graph, goal)
+    after = count_ops(graph)
+    lowered = lower_graph(graph, goal, rung.emit if rung is not None else None)
+    pipeline.run(lowered.program, goal, coremltools_pipeline)
+    metadata = describe(graph, lowered.inputs, lowered.outputs, _facts(source, goal, precision))
+    report = ConversionReport(
+        target=target,
+        format=format,
+        precision=precision,
+        coremltools_pipeline=coremltools_pipeline,
+        ops_before=before,
+        ops_after=after,
+        mil_ops=count_operations(lowered.program),
+        passes=done.reports,
+        fallbacks=rung.taken() if rung is not None else (),
+        weight_bytes=weight_bytes(lowered.program),
+        inputs=lowered.inputs,
+        outputs=lowered.outputs,
+        names=lowered.names,
+        warnings=_warnings(rung),
+    )
+    return Conversion(lowered.program, goal, metadata, report, rung.files() if rung is not None else {})
+
+
+def graph_of(source: str | Path | onnx.ModelProto | gs.Graph | Graph) -> Graph:
+    """A graph of one's own from anything that holds a model.
+
+    Raises:
+        InputError: as :func:`coregraft.rewriter.load.load`; ``source-unknown`` for any other thing.
+    """
+    from coregraft.rewriter.load import from_model, load
+
+    if isinstance(source, Graph):
+        return source.copy()
+    if isinstance(source, (str, Path)):
+        return load(source)
+    import onnx
+
+    if isinstance(source, onnx.ModelProto):
+        return from_model(source)
+    import onnx_graphsurgeon as gs
+
+    if isinstance(source, gs.Graph):
+        from coregraft.rewriter.gs import from_graphsurgeon
+
+        return from_graphsurgeon(source)
+    raise InputError("source-unknown", f"cannot convert a {type(source).__name__}")
+
+
+def _default_passes(goal: Target, precision: str) -> PipelineLike:
+    from coregraft.passes.pipelines import convert_pipeline
+
+    return convert_pipeline(goal, precision)
+
+
+def _facts(source: object, goal: Target, precision: str) -> dict[str, str]:
+    """coregraft's own metadata; the file's hash covers the ``.onnx`` file, not data it keeps elsewhere."""
+    from coregraft import __version__
+
+    facts = {"version": __version__, "target": goal.name, "precision": precision}
+    if isinstance(source, (str, Path)):
+        with Path(source).open("rb") as file:
+            facts["source_sha256"] = hashlib.file_digest(file, "sha256").hexdigest()
+    return facts
+
+
+def _warnings(rung: Fallback | None) -> tuple[str, ...]:
+    if rung is None or not rung.taken():
+        return ()
+    classes = sorted({entry["class"] for entry in rung.taken()})
+    return (f"the app must implement the custom layers {', '.join(classes)}: fill in the Swift class of each",)
