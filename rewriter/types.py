@@ -215,6 +215,13 @@ class Const:
         array = np.ascontiguousarray(source)
         return array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes() if array.size else b""
 
+    def fits(self) -> bool:
+        """Whether the content, if it is in memory or mapped, has the size (and numpy dtype) of the type."""
+        source = self._source
+        if isinstance(source, np.ndarray):
+            return source.size == self.size and (self.dtype is DType.STRING or source.dtype == self.dtype.numpy)
+        return callable(source) or len(source) == self.nbytes
+
     def digest(self) -> bytes:
         """A hash of type, shape and content: equal constants have equal digests."""
         if self._digest is None:
