@@ -79,14 +79,16 @@ class ReplaceDilatedConv(Rule):
     -------
     Before::
 
-        y = Conv[dilations=(4, 4), kernel_shape=(3, 3), pads=(4, 4, 4, 4)](x[1,8,16,16], w)
+        y = Conv(x, w, dilations=[4, 4], kernel_shape=[3, 3], pads=[4, 4, 4, 4])
 
-    After::
+    After, for ``x: float[1,8,16,16]``::
 
-        p = Pad(x, [0, 0, 4, 4, 0, 0, 4, 4])                      [1,8,24,24]
-        s = Reshape∘Transpose∘Reshape∘Transpose∘Reshape(p)          [16,8,6,6]
-        c = Conv[kernel_shape=(3, 3)](s, w)                        [16,8,4,4]
-        y = Reshape∘Transpose∘Reshape∘Transpose∘Reshape(c)          [1,8,16,16]
+        p = Pad(x, [0, 0, 4, 4, 0, 0, 4, 4])
+        a = Transpose(Reshape(p, [1, 48, 6, 4, 24]), perm=[3, 0, 1, 2, 4])
+        b = Reshape(Transpose(Reshape(a, [4, 48, 6, 4]), perm=[3, 0, 1, 2]), [16, 8, 6, 6])
+        c = Conv(b, w, kernel_shape=[3, 3])
+        d = Transpose(Reshape(c, [4, 4, 32, 4]), perm=[1, 2, 3, 0])
+        y = Reshape(Transpose(Reshape(d, [4, 1, 8, 4, 16]), perm=[1, 2, 3, 0, 4]), [1, 8, 16, 16])
 
     Equivalence
     -----------
