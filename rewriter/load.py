@@ -32,9 +32,9 @@ from coregraft.rewriter.graph import AttrRef, Floats, Graph, Op, RawAttr, String
 from coregraft.rewriter.types import Array, Const, DType, OpaqueType, TensorType, ValueType
 
 OLDEST_OPSET, NEWEST_OPSET = 7, 28
-MAX_DEPTH = 32
 MODEL_FACTS = ("ir_version", "producer_name", "producer_version", "domain", "model_version", "doc_string")
 _MAX_DIM = 1 << 48
+_NOTHING = memoryview(b"")
 _NO_META: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -71,12 +71,12 @@ def load(source: str | Path | bytes | memoryview | onnx.ModelProto) -> Graph:
         path, data = Path("<bytes>"), memoryview(source)
     with _collector_off():
         wire.check_model(data, str(path))
-        structure = wire.cut_weights(data)
+        structure, cuts = wire.cut_weights(data) or (data, frozenset())
         try:
-            model = onnx.ModelProto.FromString(data if structure is None else structure)
+            model = onnx.ModelProto.FromString(structure)
         except DecodeError as error:
             raise InputError("model-truncated", "the file is damaged or truncated", node=str(path)) from error
-        return _Reader(base_dir, data if structure is not None else None).model(model)
+        return _Reader(base_dir, data, cuts).model(model)
 
 
 def from_model(model: onnx.ModelProto, base_dir: str | Path | None = None) -> Graph:
@@ -86,7 +86,7 @@ def from_model(model: onnx.ModelProto, base_dir: str | Path | None = None) -> Gr
         InputError: as :func:`load`.
     """
     with _collector_off():
-        return _Reader(None if base_dir is None else Path(base_dir), None).model(model)
+        return _Reader(None if base_dir is None else Path(base_dir)).model(model)
 
 
 def function_graph(function: Graph | onnx.FunctionProto | bytes) -> Graph:
@@ -101,7 +101,7 @@ def function_graph(function: Graph | onnx.FunctionProto | bytes) -> Graph:
     if isinstance(function, Graph):
         return function.copy()  # type: ignore[no-any-return]
     proto = onnx.FunctionProto.FromString(function) if isinstance(function, bytes) else function
-    return _Reader(None, None).function(proto)
+    return _Reader().function(proto)
 
 
 @contextlib.contextmanager
@@ -117,9 +117,14 @@ def _collector_off() -> Iterator[None]:
 
 
 class _Reader:
-    def __init__(self, base_dir: Path | None, weights: memoryview | None) -> None:
+    """Builds graphs from protos; ``cuts`` are the places in ``data`` that tensors may have as their ``segment``."""
+
+    def __init__(
+        self, base_dir: Path | None = None, data: memoryview = _NOTHING, cuts: frozenset[tuple[int, int]] = frozenset()
+    ) -> None:
         self.base_dir = base_dir
-        self.weights = weights
+        self.data = data
+        self.cuts = cuts
         self.maps: dict[str, memoryview] = {}
 
     # ---------------------------------------------------------------- model, function, graph
@@ -168,8 +173,8 @@ class _Reader:
 
     def graph(self, proto: onnx.GraphProto, opsets: Mapping[str, int], depth: int) -> Graph:
         """Build one graph. Writes networkx's adjacency itself: through ``add_edge`` it takes twice as long."""
-        if depth > MAX_DEPTH:
-            raise InputError("nesting-depth", f"graphs are nested deeper than {MAX_DEPTH}", node=proto.name or None)
+        if depth > wire.MAX_DEPTH:
+            raise InputError("nesting-depth", f"graphs are nested deeper than {wire.MAX_DEPTH}", node=proto.name or None)
         g = Graph()
         nodes, succ, pred = g._node, g._succ, g._pred
 
@@ -306,9 +311,11 @@ class _Reader:
         if t.data_location == TensorProto.EXTERNAL:
             stored, source = self.external(t, nbytes)
             found = len(source)
-        elif self.weights is not None and t.HasField("segment"):
-            source = self.weights[t.segment.begin : t.segment.end]
-            found = len(source)
+        elif t.HasField("segment"):
+            begin, end = t.segment.begin, t.segment.end
+            if (begin, end) not in self.cuts:
+                raise InputError("tensor-segmented", "tensors in segments are not supported", node=t.name)
+            source, found = self.data[begin:end], end - begin
         elif t.HasField("raw_data"):
             source = t.raw_data
             found = len(source)

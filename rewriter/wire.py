@@ -7,9 +7,33 @@ gets its place in the file in ``TensorProto.segment``, a field that ONNX reserve
 from __future__ import annotations
 
 import mmap
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from coregraft.rewriter.errors import InputError
+from coregraft.rewriter.types import Const
+
+#: The deepest nesting of graphs in graphs that is read.
+MAX_DEPTH = 32
+#: What protobuf can hold in one message, in bytes.
+MAX_MESSAGE = 2**31 - 1
+#: Messages and raw data below this many bytes are copied, not looked into.
+_SMALL = 2048
+#: Files below this many bytes are parsed as they are.
+_SMALL_FILE = 1 << 20
+#: A part of a file to be: bytes, or a constant that stands for its ``raw_data``.
+Piece = memoryview | Const
+#: The fields of a message that lead to tensors, by number.
+Schema = dict[int, "Schema"]
+_TENSOR: Schema = {}
+_ATTRIBUTE: Schema = {5: _TENSOR, 10: _TENSOR}
+_NODE: Schema = {5: _ATTRIBUTE}
+_GRAPH: Schema = {1: _NODE, 5: _TENSOR}
+_ATTRIBUTE |= {6: _GRAPH, 11: _GRAPH}
+_MODEL: Schema = {7: _GRAPH, 25: {7: _NODE}}
+#: Field keys of ``TensorProto``: number << 3 | wire type 2.
+_SEGMENT = 3 << 3 | 2
+_RAW_DATA = 9 << 3 | 2
 
 #: Field number -> wire type of the fields of ``ModelProto``.
 _MODEL_FIELDS = {1: 0, 2: 2, 3: 2, 4: 2, 5: 0, 6: 2, 7: 2, 8: 2, 14: 2, 20: 2, 25: 2, 26: 2}
@@ -96,5 +120,123 @@ def _skip(data: memoryview, at: int, wire_type: int) -> int:
     return at + {1: 8, 5: 4}.get(wire_type, len(data) + 1)
 
 
-def cut_weights(data: memoryview) -> bytes | None:
-    return None
+class _Enough(Exception):  # noqa: N818  # control flow, not an error
+    """The walk has seen more fields than it is worth."""
+
+
+def cut_weights(data: memoryview) -> tuple[memoryview, frozenset[tuple[int, int]]] | None:
+    """The structure of a serialized model, each large ``raw_data`` replaced by its place in ``data``.
+
+    Returns:
+        The serialized structure, and the (begin, end) pairs that its tensors have in ``segment``; None when the
+        model has so little weight per field that plain parsing is faster.
+
+    Raises:
+        InputError: ``model-truncated``, ``nesting-depth``.
+    """
+    size = len(data)
+    if size < _SMALL_FILE:
+        return None
+    cuts: list[tuple[int, int]] = []
+
+    def cut(at: int, end: int) -> list[Piece]:
+        start = at
+        while at < end:
+            before = at
+            key, begin = _varint(data, at)
+            at = _skip(data, begin, key & 7)
+            if key == _RAW_DATA and at <= end and at - begin >= _SMALL:
+                begin = _varint(data, begin)[1]
+                cuts.append((begin, at))
+                segment = b"\x08" + _encode(begin) + b"\x10" + _encode(at)
+                field = _encode(_SEGMENT) + _encode(len(segment)) + segment
+                return [data[start:before], memoryview(field), data[at:end]]
+        return [data[start:end]]
+
+    # a field costs about as much to walk as 4 KiB of weights to parse
+    walk = _Walk(data, cut, _SMALL, budget=size if size > MAX_MESSAGE else size >> 12)
+    try:
+        pieces = walk.message(0, size, _MODEL, 0)
+    except _Enough:
+        return None
+    except IndexError:
+        raise InputError("model-truncated", "the file is damaged or truncated") from None
+    return memoryview(b"".join(p for p in pieces if isinstance(p, memoryview))), frozenset(cuts)
+
+
+def splice_weights(structure: bytes, content: Sequence[Const]) -> list[Piece]:
+    """The inverse, for the initializers of the outermost graph: ``segment.begin`` is an index into ``content``.
+
+    Returns:
+        What the file consists of, in order; a constant stands for its ``raw_data``.
+    """
+    data = memoryview(structure)
+
+    def splice(at: int, end: int) -> list[Piece]:
+        head: list[Piece] = []
+        const, start = None, at
+        while at < end:
+            before = at
+            key, begin = _varint(data, at)
+            at = _skip(data, begin, key & 7)
+            if key == _SEGMENT:
+                index = _varint(data, _varint(data, begin)[1] + 1)[0]  # after the length, and the key of "begin"
+                const, head, start = content[index], [data[start:before]], at
+            elif key > _RAW_DATA and const is not None:
+                return [*head, data[start:before], _header(const), const, data[before:end]]
+        return [data[start:end]] if const is None else [*head, data[start:end], _header(const), const]
+
+    return _Walk(data, splice, 0, budget=len(structure)).message(0, len(structure), {7: {5: _TENSOR}}, 0)
+
+
+def _header(const: Const) -> memoryview:
+    return memoryview(_encode(_RAW_DATA) + _encode(const.nbytes))
+
+
+class _Walk:
+    """Goes down a message along ``schema`` and lets ``edit`` replace the tensors of at least ``smallest`` bytes."""
+
+    def __init__(self, data: memoryview, edit: Callable[[int, int], list[Piece]], smallest: int, budget: int) -> None:
+        self.data = data
+        self.edit = edit
+        self.smallest = smallest
+        self.left = budget
+
+    def message(self, at: int, end: int, schema: Schema, depth: int) -> list[Piece]:
+        if schema is _TENSOR:
+            return self.edit(at, end)
+        if depth > 4 * MAX_DEPTH:
+            raise InputError("nesting-depth", f"graphs are nested deeper than {MAX_DEPTH}")
+        data, pieces, copied = self.data, list[Piece](), at
+        while at < end:
+            self.left -= 1
+            if self.left < 0:
+                raise _Enough
+            start = at
+            key, at = _varint(data, at)
+            if key & 7 != 2:
+                at = _skip(data, at, key & 7)
+                continue
+            size, at = _varint(data, at)
+            if at + size > end:
+                raise IndexError("a field ends after its message")
+            child = schema.get(key >> 3)
+            if child is not None and size >= self.smallest:
+                body = self.message(at, at + size, child, depth + 1)
+                pieces.append(data[copied:start])
+                pieces.append(memoryview(_encode(key) + _encode(sum(p.nbytes for p in body))))
+                pieces += body
+                copied = at + size
+            at += size
+        pieces.append(data[copied:end])
+        return pieces
+
+
+def _encode(value: int) -> bytes:
+    """A varint."""
+    out = bytearray()
+    while value > 0x7F:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
