@@ -13,44 +13,25 @@ A function is a Graph as well, with ``attributes`` (names without a default) and
 from __future__ import annotations
 
 import contextlib
-import functools
 import gc
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-import numpy as np
 import onnx
 from google.protobuf.message import DecodeError
-from onnx import AttributeProto, TensorProto
+from onnx import AttributeProto
 
 from coregraft.rewriter import wire
 from coregraft.rewriter.errors import InputError
 from coregraft.rewriter.graph import AttrRef, Floats, Graph, Op, RawAttr, Strings
-from coregraft.rewriter.types import Array, Const, DType, OpaqueType, TensorType, ValueType
+from coregraft.rewriter.tensors import TensorReader, text
+from coregraft.rewriter.types import Const, DType, OpaqueType, TensorType, ValueType
 
 OLDEST_OPSET, NEWEST_OPSET = 7, 28
 MODEL_FACTS = ("ir_version", "producer_name", "producer_version", "domain", "model_version", "doc_string")
-_MAX_DIM = 1 << 48
-_NOTHING = memoryview(b"")
 _NO_META: Mapping[str, Any] = MappingProxyType({})
-
-
-@dataclass(frozen=True, slots=True)
-class Stored:
-    """How the file holds a constant. ``kind`` is raw, typed, external or sparse.
-
-    ``rest`` is the serialized ``TensorProto`` without type, shape, name of the value and raw content
-    (for ``sparse``, the whole ``SparseTensorProto``); ``offset`` and ``length`` are those of external data.
-    """
-
-    kind: str
-    rest: bytes
-    location: str = ""
-    offset: int = 0
-    length: int = 0
 
 
 def load(source: str | Path | bytes | memoryview | onnx.ModelProto) -> Graph:
@@ -76,7 +57,7 @@ def load(source: str | Path | bytes | memoryview | onnx.ModelProto) -> Graph:
             model = onnx.ModelProto.FromString(structure)
         except DecodeError as error:
             raise InputError("model-truncated", "the file is damaged or truncated", node=str(path)) from error
-        return _Reader(base_dir, data, cuts).model(model)
+        return _Reader(TensorReader(base_dir, data, cuts)).model(model)
 
 
 def from_model(model: onnx.ModelProto, base_dir: str | Path | None = None) -> Graph:
@@ -86,7 +67,7 @@ def from_model(model: onnx.ModelProto, base_dir: str | Path | None = None) -> Gr
         InputError: as :func:`load`.
     """
     with _collector_off():
-        return _Reader(None if base_dir is None else Path(base_dir)).model(model)
+        return _Reader(TensorReader(None if base_dir is None else Path(base_dir))).model(model)
 
 
 def function_graph(function: Graph | onnx.FunctionProto | bytes) -> Graph:
@@ -101,7 +82,7 @@ def function_graph(function: Graph | onnx.FunctionProto | bytes) -> Graph:
     if isinstance(function, Graph):
         return function.copy()  # type: ignore[no-any-return]
     proto = onnx.FunctionProto.FromString(function) if isinstance(function, bytes) else function
-    return _Reader().function(proto)
+    return _Reader(TensorReader()).function(proto)
 
 
 @contextlib.contextmanager
@@ -117,15 +98,8 @@ def _collector_off() -> Iterator[None]:
 
 
 class _Reader:
-    """Builds graphs from protos; ``cuts`` are the places in ``data`` that tensors may have as their ``segment``."""
-
-    def __init__(
-        self, base_dir: Path | None = None, data: memoryview = _NOTHING, cuts: frozenset[tuple[int, int]] = frozenset()
-    ) -> None:
-        self.base_dir = base_dir
-        self.data = data
-        self.cuts = cuts
-        self.maps: dict[str, memoryview] = {}
+    def __init__(self, tensors: TensorReader) -> None:
+        self.tensors = tensors
 
     # ---------------------------------------------------------------- model, function, graph
 
@@ -174,7 +148,7 @@ class _Reader:
     def graph(self, proto: onnx.GraphProto, opsets: Mapping[str, int], depth: int) -> Graph:
         """Build one graph. Writes networkx's adjacency itself: through ``add_edge`` it takes twice as long."""
         if depth > wire.MAX_DEPTH:
-            raise InputError("nesting-depth", f"graphs are nested deeper than {wire.MAX_DEPTH}", node=proto.name or None)
+            raise InputError("nesting-depth", f"graphs are nested deeper than {wire.MAX_DEPTH}", node=proto.name)
         g = Graph()
         nodes, succ, pred = g._node, g._succ, g._pred
 
@@ -193,7 +167,7 @@ class _Reader:
         declared = frozenset(inputs)
         for tensor in proto.initializer:
             name = tensor.name
-            const = self.const(tensor, name)
+            const = self.tensors.const(tensor, name)
             if name not in nodes:
                 add(name, TensorType(const.dtype, const.shape), const)
             elif name in declared and nodes[name]["const"] is None:
@@ -205,7 +179,7 @@ class _Reader:
             name = sparse.values.name
             if name in nodes:
                 raise InputError("value-redefined", f'the sparse initializer "{name}" is there twice')
-            const = self.sparse(sparse)
+            const = self.tensors.sparse(sparse)
             add(name, const.type, const)
 
         sorted_file = True
@@ -213,7 +187,8 @@ class _Reader:
             outputs = tuple(n.output)
             captures: tuple[str, ...] = ()
             attrs: Mapping[str, Any] = _NO_META
-            domain = n.domain
+            documented = False
+            name, domain = n.name, n.domain
             if domain not in opsets:
                 if domain != "ai.onnx" or "" not in opsets:
                     raise InputError(
@@ -222,16 +197,22 @@ class _Reader:
                     )  # fmt: skip
                 domain = ""
             if n.attribute:
-                attrs = {a.name: self.attribute(a, opsets, depth) for a in n.attribute}
-                if len(attrs) != len(n.attribute):
+                attributes = n.attribute
+                attrs = {a.name: self.attribute(a, opsets, depth) for a in attributes}
+                documented = any(a.HasField("doc_string") for a in attributes)
+                if len(attrs) != len(attributes):
                     raise InputError("attribute-repeated", "an attribute is there twice", node=n.name or n.op_type)
                 bodies = [a for a in attrs.values() if type(a) is Graph]
                 if bodies:
                     captures = tuple(sorted({v for body in bodies for v in body.free_values()}))
                 attrs = MappingProxyType(attrs)
-            op = Op(
-                n.op_type, tuple(n.input), outputs, attrs, domain, n.name, n.overload, captures, None, _node_meta(n)
-            )
+            meta = _NO_META
+            if (
+                n.HasField("doc_string") or n.HasField("overload") or n.metadata_props or n.device_configurations
+                or (not name and n.HasField("name")) or (not domain and n.HasField("domain")) or documented
+            ):  # fmt: skip
+                meta = _node_meta(n)
+            op = Op(n.op_type, tuple(n.input), outputs, attrs, domain, name, n.overload, captures, None, meta)
             nodes[op_id] = {"op": op, "pos": op_id}
             uses: dict[str, dict[str, Any]] = {}
             pred[op_id] = uses
@@ -285,140 +266,20 @@ class _Reader:
         if kind == AttributeProto.GRAPH:
             return self.graph(a.g, opsets, depth + 1)
         if kind == AttributeProto.TENSOR:
-            return self.const(a.t, None)
+            return self.tensors.const(a.t, None)
         if kind == AttributeProto.TENSORS:
-            return tuple(self.const(t, None) for t in a.tensors) or RawAttr(a.SerializeToString())
+            return tuple(self.tensors.const(t, None) for t in a.tensors) or RawAttr(a.SerializeToString())
         decode = _DECODE.get(kind)
         return decode(a) if decode else RawAttr(a.SerializeToString())
-
-    # ---------------------------------------------------------------- constants
-
-    def const(self, t: TensorProto, value: str | None) -> Const:
-        """The constant of a tensor; ``value`` is the name that goes without saying (None: none does)."""
-        shape = tuple(t.dims)
-        try:
-            dtype = DType(t.data_type)
-        except ValueError:
-            raise InputError("dtype-unknown", f"element type {t.data_type} is not known", node=t.name) from None
-        size = 1
-        for dim in shape:
-            size *= dim
-            if not 0 <= dim <= _MAX_DIM or size > _MAX_DIM:
-                raise InputError("initializer-size", f"a tensor cannot have the shape {list(shape)}", node=t.name)
-        nbytes = (size * dtype.bits + 7) // 8
-        source: Array | bytes | memoryview | Callable[[], Array]
-        kind, stored = "raw", None
-        if t.data_location == TensorProto.EXTERNAL:
-            stored, source = self.external(t, nbytes)
-            found = len(source)
-        elif t.HasField("segment"):
-            begin, end = t.segment.begin, t.segment.end
-            if (begin, end) not in self.cuts:
-                raise InputError("tensor-segmented", "tensors in segments are not supported", node=t.name)
-            source, found = self.data[begin:end], end - begin
-        elif t.HasField("raw_data"):
-            source = t.raw_data
-            found = len(source)
-        else:
-            kind = "typed"
-            field, per_element = _typed_field(dtype)
-            items = len(getattr(t, field))
-            expected = size * per_element if per_element else (size * dtype.bits + 7) // 8
-            found, nbytes = (items, expected) if items != expected else (nbytes, nbytes)
-            data = t.SerializeToString()
-            source = functools.partial(_typed_array, data)
-        if found != nbytes:
-            raise InputError(
-                "initializer-size", f"{dtype.name.lower()}{list(shape)} takes {nbytes} bytes, but {found} are there",
-                node=t.name,
-            )  # fmt: skip
-        unusual = t.HasField("name") != (value is not None) or t.HasField("doc_string") or t.HasField("data_location")
-        if stored is None and (kind == "typed" or unusual or t.metadata_props):
-            stored = Stored(kind, _tensor_rest(t))
-        return Const(dtype, shape, source, stored)
-
-    def external(self, t: TensorProto, nbytes: int) -> tuple[Stored, memoryview]:
-        entries = {e.key: e.value for e in t.external_data}
-        location = entries.get("location", "")
-        data = self.maps.get(location)
-        if data is None:
-            data = self.maps[location] = wire.map_external(self.base_dir, location, t.name)
-        try:
-            offset = int(entries.get("offset", "0"))
-            length = int(entries.get("length", str(nbytes)))
-        except ValueError:
-            raise InputError("external-data-size", "offset or length is not a number", node=t.name) from None
-        if offset < 0 or length != nbytes or offset + length > len(data):
-            raise InputError(
-                "external-data-size",
-                f'{nbytes} bytes are needed; {length} at {offset} of the {len(data)} in "{location}" are named',
-                node=t.name,
-            )
-        return Stored("external", _tensor_rest(t), location, offset, length), data[offset : offset + length]
-
-    def sparse(self, s: onnx.SparseTensorProto) -> Const:
-        dims = tuple(s.dims)
-        values, indices = self.const(s.values, s.values.name), self.const(s.indices, "")
-        size = int(np.prod(dims, dtype=object)) if dims else 1
-        if any(not 0 < d <= _MAX_DIM for d in dims) or size > _MAX_DIM:
-            raise InputError("initializer-size", f"a tensor cannot have the shape {list(dims)}", node=s.values.name)
-
-        def dense() -> Array:
-            at = indices.numpy()
-            flat = np.ravel_multi_index(tuple(at.T), dims) if at.ndim == 2 else at
-            array = np.zeros(size, values.dtype.numpy)
-            array[flat] = values.numpy()
-            return array
-
-        return Const(values.dtype, dims, dense, Stored("sparse", s.SerializeToString()))
-
-
-def _typed_field(dtype: DType) -> tuple[str, int]:
-    """The field of ``TensorProto`` that holds a type, and its items per element (0: packed as in ``raw_data``)."""
-    if dtype in (DType.FLOAT, DType.COMPLEX64):
-        return "float_data", 1 if dtype is DType.FLOAT else 2
-    if dtype in (DType.DOUBLE, DType.COMPLEX128):
-        return "double_data", 1 if dtype is DType.DOUBLE else 2
-    if dtype is DType.STRING:
-        return "string_data", 1
-    if dtype is DType.INT64:
-        return "int64_data", 1
-    if dtype in (DType.UINT32, DType.UINT64):
-        return "uint64_data", 1
-    return "int32_data", 0 if 0 < dtype.bits < 8 else 1
-
-
-def _typed_array(data: bytes) -> Array:
-    tensor = TensorProto.FromString(data)
-    if tensor.data_type == TensorProto.STRING:
-        items = np.empty(len(tensor.string_data), object)
-        items[:] = [_text(item) for item in tensor.string_data]
-        return items
-    return np.asarray(onnx.numpy_helper.to_array(tensor))
-
-
-def _tensor_rest(t: TensorProto) -> bytes:
-    rest = TensorProto()
-    rest.CopyFrom(t)
-    for name in ("dims", "data_type", "raw_data", "segment"):
-        rest.ClearField(name)
-    return bytes(rest.SerializeToString())
-
-
-def _text(data: bytes) -> str | bytes:
-    try:
-        return data.decode()
-    except UnicodeDecodeError:
-        return data
 
 
 _DECODE: dict[int, Callable[[AttributeProto], Any]] = {
     AttributeProto.INT: lambda a: a.i,
     AttributeProto.FLOAT: lambda a: a.f,
-    AttributeProto.STRING: lambda a: _text(a.s),
+    AttributeProto.STRING: lambda a: text(a.s),
     AttributeProto.INTS: lambda a: tuple(a.ints),
     AttributeProto.FLOATS: lambda a: Floats(a.floats),
-    AttributeProto.STRINGS: lambda a: Strings(_text(s) for s in a.strings),
+    AttributeProto.STRINGS: lambda a: Strings(text(s) for s in a.strings),
 }
 
 

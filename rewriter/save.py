@@ -12,7 +12,8 @@ from onnx import AttributeProto, TensorProto
 
 from coregraft.rewriter.errors import GraphError
 from coregraft.rewriter.graph import AttrRef, Floats, Graph, Op, RawAttr, Strings
-from coregraft.rewriter.load import MODEL_FACTS, Stored, import_opsets, value_type
+from coregraft.rewriter.load import MODEL_FACTS, import_opsets, value_type
+from coregraft.rewriter.tensors import Stored
 from coregraft.rewriter.types import Const, DType, OpaqueType, TensorType, ValueType
 
 #: Puts the content of a constant into its tensor (raw data, a reference to a file, …).
