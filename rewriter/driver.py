@@ -27,18 +27,16 @@ class RuleIndex:
     """Rules by root key; what each needs of its operands' producers."""
 
     def __init__(self, rules: Sequence[Rule]) -> None:
-        table: defaultdict[Key, list[tuple[Rule, tuple[Need, ...]]]] = defaultdict(list)
+        table: defaultdict[Key, list[tuple[Rule, tuple[tuple[Need, ...], ...]]]] = defaultdict(list)
         for rule in sorted(rules, key=lambda r: (-type(r).benefit, r.name, r.spec())):
-            compiled = rule.compiled()
-            needs = _needs(compiled.root) if compiled is not None else ()
             for key in rule.root_keys():
-                table[key].append((rule, needs))
+                table[key].append((rule, tuple(_needs(p.root) for p in rule.compiled() if key in p.roots)))
         self.table = dict(table)
 
     def candidates(self, g: Graph, op: Op) -> Iterator[Rule]:
         """The rules worth trying at an op, in order."""
-        for rule, needs in self.table.get(op.key, ()):
-            if all(need.holds(g, op) for need in needs):
+        for rule, alternatives in self.table.get(op.key, ()):
+            if not alternatives or any(all(need.holds(g, op) for need in needs) for needs in alternatives):
                 yield rule
 
 
@@ -74,7 +72,7 @@ def find(rule: Rule, g: Graph, *, ctx: Context | None = None) -> list[Match]:
     """
     index = RuleIndex([rule])
     roots = sorted((g.order_key(i), i) for i, op in g.ops() if op.key in index.table)
-    if rule.compiled() is None:
+    if not rule.compiled():
         return [m for _, i in roots if (m := _dry_run(rule, g, i, ctx)) is not None]
     found = []
     for _, op_id in roots:
@@ -104,7 +102,7 @@ def explain(rule: Rule, g: Graph, op_id: int) -> str:
     if op.key not in rule.root_keys():
         wanted = ", ".join(f"{d}::{t}" if d else t for d, t in rule.root_keys())
         return f"{op.label} is not a root of {rule.name}, which starts at {wanted}"
-    if rule.compiled() is None:
+    if not rule.compiled():
         rw = Rewriter(g)
         rw.at((op_id,), rule.name)
         try:

@@ -11,6 +11,8 @@ from coregraft.rewriter.errors import CoregraftError
 from coregraft.rewriter.graph import Graph
 from coregraft.rewriter.types import Array, DType, TensorType
 
+#: Newest IR version that every supported onnxruntime loads; nothing of ours needs a newer one.
+MAX_IR = 10
 #: Size taken for a symbolic dim when nobody says.
 ANY_DIM = 2
 
@@ -111,6 +113,7 @@ def _session(g: Graph) -> tuple[object, list[str]]:
     for output in model.graph.output:  # inferred symbolic dims may be too narrow for the sizes that are fed
         output.ClearField("type")
     del model.graph.value_info[:]
+    model.ir_version = min(model.ir_version, MAX_IR)
     try:
         session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     except _ort_errors() as error:

@@ -51,7 +51,9 @@ class Matcher:
     def matches(self, root_id: int) -> Iterator[Match]:
         """All matches whose root is the op: one for each order of commutative operands and each alternative."""
         start = _State(None, {}, {})
-        self._choices = [start] if self._match_op(self.pattern.root, root_id, start) else []
+        self._choices = []
+        if self._match_op(self.pattern.root, root_id, start):
+            self._choices.append(start)
         while self._choices:
             state = self._choices.pop()
             if self._solve(state):

@@ -166,8 +166,10 @@ class PatternOps:
         return Rest(name)
 
 
-def trace(function: Callable[..., Any], rule: Any = None) -> Pattern:
+def trace(function: Callable[..., Any], rule: Any = None) -> tuple[Pattern, ...]:
     """Compile a pattern function ``(self, op, *captures)`` by calling it once with symbolic values.
+
+    A function that returns ``op.any_of`` of ops gives one pattern for each, in order; others give one.
 
     Args:
         rule: what ``self`` is, so that a pattern may depend on the rule's options.
@@ -178,13 +180,20 @@ def trace(function: Callable[..., Any], rule: Any = None) -> Pattern:
     parameters = list(inspect.signature(function).parameters.values())
     captures = {p.name: Capture(p.name, optional=p.default is None) for p in parameters[2:]}
     result = function(rule, PatternOps(), *captures.values())
-    outputs = tuple(result) if isinstance(result, tuple) else (result,)
-    if not outputs or not all(isinstance(o, Result) for o in outputs):
-        raise TypeError(f"{function.__qualname__}: a pattern must return the outputs of ops, not {result!r}")
+    alternatives = _flatten(result) if isinstance(result, AnyOf) else [result]
     code = getattr(function, "__code__", None)
     location = f"{code.co_filename}:{code.co_firstlineno}" if code else ""
-    names = [*captures, *_extra_names(outputs)]
-    return Pattern(outputs, tuple(dict.fromkeys(names)), location)
+    patterns = []
+    for alternative in alternatives:
+        outputs = tuple(alternative) if isinstance(alternative, tuple) else (alternative,)
+        if not outputs or not all(isinstance(o, Result) for o in outputs):
+            raise TypeError(f"{function.__qualname__}: a pattern must return the outputs of ops, not {result!r}")
+        patterns.append(Pattern(outputs, tuple(dict.fromkeys([*captures, *_extra_names(outputs)])), location))
+    return tuple(patterns)
+
+
+def _flatten(node: Node) -> list[Node]:
+    return [n for a in node.alternatives for n in _flatten(a)] if isinstance(node, AnyOf) else [node]
 
 
 def _extra_names(outputs: Sequence[Node]) -> list[str]:

@@ -60,28 +60,31 @@ class Rule(Pass):
         """The match at an op (``where`` included), or the reason for none. Never changes the graph."""
         from coregraft.rewriter.matcher import Matcher
 
-        compiled = self.compiled()
-        if compiled is None:
-            return NoMatch("{} has no pattern", type(self).__name__)
-        matcher = Matcher(compiled, g, trace=trace)
+        key = g.op(op_id).key
         reason: NoMatch | None = None
-        for found in matcher.matches(op_id):
-            verdict = self.where(found)
-            if verdict and not isinstance(verdict, NoMatch):
-                return found
-            if reason is None:
-                reason = verdict if isinstance(verdict, NoMatch) else NoMatch("{} declined", self.name)
-        return reason or matcher.reason
+        partial, deepest = NoMatch("the pattern does not fit"), -1
+        for compiled in self.compiled():
+            if key not in compiled.roots:
+                continue
+            matcher = Matcher(compiled, g, trace=trace)
+            for found in matcher.matches(op_id):
+                verdict = self.where(found)
+                if verdict and not isinstance(verdict, NoMatch):
+                    return found
+                if reason is None:
+                    reason = verdict if isinstance(verdict, NoMatch) else NoMatch("{} declined", self.name)
+            if reason is None and matcher.deepest > deepest:
+                deepest, partial = matcher.deepest, matcher.reason
+        return partial if reason is None else reason
 
-    def compiled(self) -> Pattern | None:
-        """The compiled pattern, or None for a rule with ``match_and_rewrite`` only."""
-        return _compile(self) if type(self).pattern is not None else None
+    def compiled(self) -> tuple[Pattern, ...]:
+        """The compiled patterns; empty for a rule with ``match_and_rewrite`` only."""
+        return _compile(self) if type(self).pattern is not None else ()
 
     def root_keys(self) -> tuple[tuple[str, str], ...]:
         """(domain, type) of the ops this rule is tried at."""
-        compiled = self.compiled()
-        if compiled is not None:
-            return compiled.roots
+        if type(self).pattern is not None:
+            return tuple(dict.fromkeys(key for compiled in self.compiled() for key in compiled.roots))
         return tuple((d, t) for d, _, t in (r.rpartition("::") for r in type(self).roots))
 
     def run(self, g: Graph, ctx: Context) -> None:
@@ -96,7 +99,7 @@ class Rule(Pass):
 
 
 @functools.lru_cache(maxsize=1024)
-def _compile(rule: Rule) -> Pattern:
+def _compile(rule: Rule) -> tuple[Pattern, ...]:
     # The underlying function: tracing must skip exactly one parameter, self, which pattern functions ignore.
     return trace(type(rule).pattern, rule)
 

@@ -1,0 +1,66 @@
+"""What the normalisation rules share: trailing axes, spellings of a reciprocal square root, affine parts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from coregraft.rewriter.passes import NoMatch, ValueView
+from coregraft.rewriter.types import Array
+
+
+def trailing_axis(axes: ValueView | None, rank: int | None) -> int | None:
+    """The first axis (negative) when constant ``axes`` are exactly the last ones of ``rank`` dims, else None."""
+    if rank is None or rank == 0:
+        return None
+    if axes is None:
+        return -rank
+    if not axes.is_const:
+        return None
+    wanted = sorted(int(a) % rank for a in axes.array().reshape(-1))
+    return wanted[0] - rank if wanted and wanted == list(range(wanted[0], rank)) else None
+
+
+def same_axes(a: ValueView | None, b: ValueView | None, rank: int | None) -> bool:
+    """Whether two axes operands name the same trailing axes."""
+    first = trailing_axis(a, rank)
+    return first is not None and first == trailing_axis(b, rank)
+
+
+def inverse_root_times(op: Any, value: Any, root: Any) -> list[Any]:
+    """The spellings of ``value / sqrt(s)``, given the pattern of ``s``: Sqrt, Reciprocal and Pow forms."""
+    sqrt = op.any_of(op.Sqrt(root), op.Pow(root, 0.5))
+    inverse = op.any_of(op.Reciprocal(sqrt), op.Div(1.0, sqrt), op.Pow(root, -0.5))
+    return [op.Div(value, sqrt), op.Mul(value, inverse)]
+
+
+def normalised_shape(x: ValueView, axis: int) -> tuple[int, ...] | None:
+    """The static shape of the normalised dims, else None."""
+    if x.shape is None:
+        return None
+    dims = x.shape[axis:]
+    return tuple(d for d in dims if isinstance(d, int)) if all(isinstance(d, int) for d in dims) else None
+
+
+def ones(x: ValueView, shape: tuple[int, ...]) -> Array:
+    """A scale that does nothing, of the dtype of ``x``."""
+    assert x.dtype is not None
+    return np.ones(shape, x.dtype.numpy)
+
+
+def per_feature(c: ValueView, x: ValueView, axis: int) -> Array | NoMatch:
+    """A constant broadcast to the normalised dims of ``x``; a reason when it varies along other dims."""
+    shape = normalised_shape(x, axis)
+    if not c.is_const or shape is None:
+        return NoMatch("{} is not constant, or the normalised dims are not", c.name)
+    array = c.array()
+    if array.ndim > len(x.shape or ()) or any(d != 1 for d in array.shape[: array.ndim - len(shape)]):
+        return NoMatch("{} varies along other than the normalised dims", c.name)
+    kept = array.reshape(array.shape[max(0, array.ndim - len(shape)) :])
+    return np.ascontiguousarray(np.broadcast_to(kept, shape))
+
+
+def is_ones(v: ValueView | None) -> bool:
+    """Whether a value is a constant of ones."""
+    return v is not None and v.is_const and bool(np.all(v.array() == 1))

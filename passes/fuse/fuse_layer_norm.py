@@ -1,0 +1,123 @@
+"""A decomposed layer normalisation into one op."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from coregraft.passes.fuse._norms import (
+    inverse_root_times,
+    is_ones,
+    normalised_shape,
+    ones,
+    per_feature,
+    same_axes,
+    trailing_axis,
+)
+from coregraft.rewriter.passes import REASSOCIATING, Equivalence, NoMatch, OpBuilder, Rule, RuleGroup
+
+
+@dataclass(frozen=True)
+class FuseLayerNorm(RuleGroup):
+    """Recognise layer normalisation written out in primitive ops.
+
+    What it does
+    ------------
+    ``(x - mean) / sqrt(var + eps)`` over the last axes becomes LayerNormalization, in any of the usual spellings:
+    the square as Pow or Mul, the root as Sqrt, Pow or Reciprocal, the variance also as ``E[x^2] - E[x]^2``. A
+    multiplication and an addition by constants over the normalised dims after it become scale and bias.
+
+    Why it matters
+    --------------
+    coremltools 9.0 never fuses the form over the last axis, so the squares run in half precision by themselves and
+    overflow where ``|x - mean|`` exceeds 255 (H3.05); ``E[x^2] - E[x]^2`` cancels catastrophically there (H3.07).
+
+    Example
+    -------
+    ``Div(d, Sqrt(ReduceMean(d * d) + 1e-5))`` with ``d = x - ReduceMean(x)`` becomes ``LayerNormalization(x, 1)``.
+
+    Equivalence
+    -----------
+    Reassociating.
+
+    Sources
+    -------
+    Hazard catalogue H3.05, H3.07 and the fusion table of section 2.0.
+    """
+
+    code: ClassVar[str] = "CG305"
+    equivalence: ClassVar[Equivalence] = REASSOCIATING
+
+    def rules(self) -> list[Rule]:
+        return [_Normalise(), _Scale(), _Shift()]
+
+
+@dataclass(frozen=True)
+class _Normalise(Rule):
+    """Layer normalisation is computed step by step; one LayerNormalization is exact and safe in half precision."""
+
+    code: ClassVar[str] = "CG305"
+    equivalence: ClassVar[Equivalence] = REASSOCIATING
+    benefit: ClassVar[int] = 2  # before RMS normalisation, which fits the second half of this
+
+    def pattern(self, op: Any, x: Any, eps: Any, axes: Any = None, axes2: Any = None) -> Any:
+        mean = op.ReduceMean(x, axes, keepdims=1)
+        delta = op.Sub(x, mean)
+        square = op.any_of(op.Mul(delta, delta), op.Pow(delta, 2))
+        x_square = op.any_of(op.Mul(x, x), op.Pow(x, 2))
+        mean_square = op.any_of(op.Mul(mean, mean), op.Pow(mean, 2))
+        variance = op.any_of(
+            op.ReduceMean(square, axes2, keepdims=1),
+            op.Sub(op.ReduceMean(x_square, axes2, keepdims=1), mean_square),
+        )
+        return op.any_of(*inverse_root_times(op, delta, op.Add(variance, eps)))
+
+    def where(self, m: Any) -> Any:
+        if m.x.dtype is None or not m.x.dtype.is_float:
+            return m.no("not floating point")
+        if not m.eps.is_scalar:
+            return m.no("epsilon is not one constant")
+        if not same_axes(m.axes, m.axes2, m.x.rank):
+            return m.no("mean and variance are not over the same last axes")
+        axis = trailing_axis(m.axes, m.x.rank)
+        return normalised_shape(m.x, axis) is not None or m.no("a normalised dim is not static")
+
+    def replacement(self, op: OpBuilder, m: Any) -> Any:
+        axis = trailing_axis(m.axes, m.x.rank)
+        scale = ones(m.x, normalised_shape(m.x, axis or -1) or ())
+        return op.LayerNormalization(m.x, scale, axis=axis, epsilon=float(m.eps.scalar()))
+
+
+@dataclass(frozen=True)
+class _Scale(Rule):
+    """A constant factor after layer normalisation is its scale."""
+
+    equivalence: ClassVar[Equivalence] = REASSOCIATING
+
+    def pattern(self, op: Any, x: Any, scale: Any, gamma: Any) -> Any:
+        return op.Mul(op.LayerNormalization(x, scale, axis=op.attr("axis"), _name="norm"), gamma)
+
+    def where(self, m: Any) -> Any:
+        return is_ones(m.scale) or m.no("there is a scale already")
+
+    def replacement(self, op: OpBuilder, m: Any) -> Any:
+        gamma = per_feature(m.gamma, m.x, _negative(m.axis, m.x.rank))
+        return gamma if isinstance(gamma, NoMatch) else op.LayerNormalization(m.x, gamma, **m.norm.attrs)
+
+
+@dataclass(frozen=True)
+class _Shift(Rule):
+    """A constant added after layer normalisation is its bias."""
+
+    equivalence: ClassVar[Equivalence] = REASSOCIATING
+
+    def pattern(self, op: Any, x: Any, scale: Any, beta: Any) -> Any:
+        return op.Add(op.LayerNormalization(x, scale, axis=op.attr("axis"), _name="norm"), beta)
+
+    def replacement(self, op: OpBuilder, m: Any) -> Any:
+        beta = per_feature(m.beta, m.x, _negative(m.axis, m.x.rank))
+        return beta if isinstance(beta, NoMatch) else op.LayerNormalization(m.x, m.scale, beta, **m.norm.attrs)
+
+
+def _negative(axis: int, rank: int | None) -> int:
+    return axis - (rank or 0) if axis >= 0 else axis

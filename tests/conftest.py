@@ -1,0 +1,10 @@
+"""Options and fixtures of the whole test suite."""
+
+from __future__ import annotations
+
+import pytest
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--update-fixtures", action="store_true", help="rewrite the 'after' texts of the pass fixtures")
+    parser.addoption("--run-wheel", action="store_true", help="build the wheel and test what is in it")
