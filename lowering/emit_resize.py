@@ -74,24 +74,44 @@ def resize(b: Emitter, op: Op) -> Any:
 
 @lower("GridSample", attrs="align_corners mode padding_mode")
 def grid_sample(b: Emitter, op: Op) -> Any:
-    """``resample`` on two spatial axes, whose coordinates are ONNX's: x first, -1 to 1."""
+    """``resample`` on two spatial axes, whose coordinates are ONNX's: x first, -1 to 1.
+
+    Nearest is bilinear at coordinates that are rounded here, half to even: how MIL's own rounds is not documented.
+    """
     mode = text(b.attr(op, "mode"))
-    padding = text(b.attr(op, "padding_mode")), bool(b.attr(op, "align_corners"))
+    aligned = bool(b.attr(op, "align_corners"))
+    padding = text(b.attr(op, "padding_mode"))
     x, grid = b.var(op.inputs[0]), b.var(op.inputs[1])
     if x.rank != 4:
         b.refuse(op, f"Core ML resamples two spatial axes, not {x.rank - 2}")
-    if mode != "linear":
-        b.refuse(op, f"Core ML's resample has no {mode} mode that rounds or interpolates as ONNX says")
+    if mode not in ("linear", "nearest"):
+        b.refuse(op, f"Core ML's resample has no {mode} interpolation")
+    if mode == "nearest" and padding == "reflection":
+        b.refuse(op, "it rounds coordinates after reflecting them, which Core ML's resample does not")
+    grid = cast(b, grid, np.float32)
+    if mode == "nearest":
+        grid = _rounded_pixels(b, grid, b.shape(op.inputs[0])[:1:-1], aligned)
     return b.mb.resample(
         x=x,
-        coordinates=cast(b, grid, np.float32),
+        coordinates=grid,
         sampling_mode="bilinear",
-        padding_mode=_PADDING[padding],
+        padding_mode=_PADDING[padding, aligned],
         padding_value=like(x, 0),
-        coordinates_mode="normalized_minus_one_to_one",
-        align_corners=padding[1],
+        coordinates_mode="normalized_minus_one_to_one" if mode == "linear" else "unnormalized",
+        align_corners=aligned,
         name=b.name(op),
     )
+
+
+def _rounded_pixels(b: Emitter, grid: Any, sizes: Sequence[int], aligned: bool) -> Any:
+    """Coordinates from -1 to 1 as whole pixels; ``sizes`` are those of x and y, and the steps are onnxruntime's."""
+    n = np.array(sizes, np.float32)
+    shifted = b.mb.add(x=grid, y=np.float32(1))
+    if aligned:
+        pixels = b.mb.mul(x=b.mb.mul(x=shifted, y=np.float32(0.5)), y=n - 1)
+    else:
+        pixels = b.mb.mul(x=b.mb.sub(x=b.mb.mul(x=shifted, y=n), y=np.float32(1)), y=np.float32(0.5))
+    return b.mb.round(x=pixels)
 
 
 def _axes(b: Emitter, op: Op) -> list[_Axis]:

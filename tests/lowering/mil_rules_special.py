@@ -124,13 +124,16 @@ def _upsample_nearest_neighbor(v: Inputs) -> Any:
 @rule("resample")
 def _resample(v: Inputs) -> Any:
     x, at = v["x"].astype(np.float64), v["coordinates"].astype(np.float64)
-    assert v["sampling_mode"] == "bilinear" and v["coordinates_mode"] == "normalized_minus_one_to_one"
+    assert v["sampling_mode"] == "bilinear"
     mode, aligned = v["padding_mode"], rank0(v, "align_corners")
     height, width = x.shape[2:]
-    px, py = (
-        (at[..., i] + 1) / 2 * (n - 1) if aligned else ((at[..., i] + 1) * n - 1) / 2
-        for i, n in enumerate((width, height))
-    )
+    px, py = at[..., 0], at[..., 1]
+    if v["coordinates_mode"] == "normalized_minus_one_to_one":
+        px, py = (
+            (p + 1) / 2 * (n - 1) if aligned else ((p + 1) * n - 1) / 2 for p, n in ((px, width), (py, height))
+        )
+    else:
+        assert v["coordinates_mode"] == "unnormalized", v["coordinates_mode"]
     y = np.zeros((*x.shape[:2], *at.shape[1:3]))
     for dy, dx in product((0, 1), (0, 1)):
         iy, ix = np.floor(py).astype(int) + dy, np.floor(px).astype(int) + dx
