@@ -1,0 +1,58 @@
+"""MatMulInteger in fp32: the same integers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from coregraft.passes.decompose.decompose_matmul_integer import DecomposeMatmulInteger
+from coregraft.rewriter.target import Target
+from coregraft.rewriter.types import Const
+
+RULE = DecomposeMatmulInteger()
+
+
+def random(dtype: Any, *shape: int, seed: int = 0) -> np.ndarray[Any, Any]:
+    info = np.iinfo(dtype)
+    return np.random.default_rng(seed).integers(info.min, info.max, shape, dtype, endpoint=True)
+
+
+@pytest.mark.parametrize("constant", [True, False])
+@pytest.mark.parametrize("weights", [np.uint8, np.int8])
+@pytest.mark.parametrize("zeros", ["none", "scalar", "column"])
+def test_types_and_zero_points(harness: Any, constant: bool, weights: Any, zeros: str) -> None:
+    a, b = random(np.uint8, 2, 3, 8), random(weights, 8, 5, seed=1)
+    a_zero = None if zeros == "none" else np.array(7, np.uint8)
+    b_zero = {"none": None, "scalar": np.array(5, weights), "column": random(weights, 5, seed=3)}[zeros]
+    wrap: Any = Const.of if constant else np.asarray
+    operands = [a, wrap(b), a_zero, None if b_zero is None else wrap(b_zero)]
+    g, feeds = harness.graph("MatMulInteger", operands)
+    harness.same(RULE, g, feeds)
+
+
+def test_a_zero_point_by_row_agrees_with_the_definition(harness: Any) -> None:
+    """onnxruntime has none: computed in numpy."""
+    a, b, zero = random(np.uint8, 3, 8), random(np.int8, 8, 5), random(np.uint8, 3, seed=2)
+    g, feeds = harness.graph("MatMulInteger", [a, Const.of(b), zero])
+    got = harness.run(harness.rewrite(RULE, g).after, feeds)[0]
+    np.testing.assert_array_equal(got, (a.astype(np.int32) - zero[:, None]) @ b.astype(np.int32))
+
+
+def test_large_accumulators_take_two_parts(harness: Any) -> None:
+    a = np.full((2, 800), 255, np.uint8)
+    b = np.full((800, 3), 127, np.int8)
+    b[::7] = -128
+    g, feeds = harness.graph("MatMulInteger", [a, Const.of(b)])
+    outcome = harness.same(RULE, g, feeds)
+    assert outcome.types.count("MatMul") == 2
+    assert harness.run(g, feeds)[0].max() > 1 << 24
+
+
+def test_declines(harness: Any) -> None:
+    g, _ = harness.graph("MatMulInteger", [random(np.uint8, 2, 300), random(np.int8, 300, 2)])
+    harness.declines(RULE, g, "may leave the range")
+    g, _ = harness.graph("MatMulInteger", [random(np.uint8, 2, 3), Const.of(np.full((3, 4), 1, np.int8))])
+    harness.declines(RULE, g, "has a lowering", target=Target.any())
+    g, _ = harness.graph("MatMulInteger", [random(np.uint8, 1, 9000), Const.of(np.full((9000, 1), -128, np.int8))])
+    harness.declines(RULE, g, "even in two parts")
