@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,6 +21,9 @@ from coregraft.rewriter.opset import INTERNAL_OPSET
 from coregraft.rewriter.shape_rules import Site, rule_for
 from coregraft.rewriter.shape_values import Content
 from coregraft.rewriter.types import Const, Dim, DType, OpaqueType, TensorType, ValueType
+
+if TYPE_CHECKING:
+    from coregraft.rewriter.rewriter import Rewriter
 
 _MAX_CALLS = 32  # of functions in functions; also the number of times that a loop's state may lose a dim
 _MAX_CONE = 512  # ops that propagated_value() looks back through
@@ -34,12 +37,15 @@ class Mismatch:
     problem: str
 
 
-def infer_shapes(g: Graph) -> None:
+def infer_shapes(g: Graph, rewriter: Rewriter | None = None) -> None:
     """Give every value of a graph and of its bodies a type, as far as it can be known.
 
     Types that are there are completed or corrected, those of the outputs included; inputs are not touched.
+
+    Args:
+        rewriter: the graph's rewriter, when a pass is running: every change then is an event that can be undone.
     """
-    Inference(g).run()
+    Inference(g, rewriter=rewriter).run()
 
 
 def infer_op_types(g: Graph, op_id: int) -> list[ValueType | None]:
@@ -64,15 +70,19 @@ def propagated_value(g: Graph, value: str) -> tuple[Dim, ...] | None:
 class Inference:
     """One run over one graph. ``mismatches`` lists, in graph order, the ops of the top graph that cannot run."""
 
-    def __init__(self, g: Graph, outer: Inference | None = None, *, lazily: bool = False) -> None:
+    def __init__(
+        self, g: Graph, outer: Inference | None = None, *, lazily: bool = False, rewriter: Rewriter | None = None
+    ) -> None:
         self.g = g
         self.outer = outer
+        self.rewriter = rewriter
         self.mismatches: list[Mismatch] = []
         self.opsets: Mapping[str, int] = g.opsets or (outer.opsets if outer else {"": INTERNAL_OPSET})
         self.functions: Mapping[tuple[str, str, str], Graph] = outer.functions if outer else g.functions
         self.depth: int = outer.depth + 1 if outer else 0
         self.memo: dict[Any, list[ValueType | None]] = outer.memo if outer else {}
         self.contents: dict[str, Content | None] = {}
+        self.inputs = frozenset(g.graph.get("inputs", ()))
         self.lazily = lazily
 
     def run(self) -> None:
@@ -85,8 +95,7 @@ class Inference:
             op = g.op(op_id)
             for value, kind in zip(op.outputs, types, strict=False):
                 if value and kind is not None:
-                    data = g._node[value]
-                    data["type"] = kind if data["type"] is None else completed(kind, data["type"])
+                    self._set_type(value, kind)
             if shape_values.follows(op) and _is_small(g.type_of(op.outputs[0])):
                 self._follow(op)
 
@@ -105,11 +114,28 @@ class Inference:
             data = self.g._node.get(value)
             if data is not None and data["const"] is not None:
                 self.contents[value] = shape_values.of_const(data["const"])
-            elif self.outer is None or (data is not None and self.g._pred[value]):
+            elif self.outer is None or value in self.inputs or (data is not None and self.g._pred[value]):
                 return None
             else:
                 self.contents[value] = self.outer.content(value)
         return self.contents[value]
+
+    def _set_type(self, value: str, kind: ValueType) -> None:
+        data = self.g._node[value]
+        new = kind if data["type"] is None else completed(kind, data["type"])
+        if self.rewriter is None:
+            data["type"] = new
+        elif new != data["type"]:
+            self.rewriter.set_type(value, new)
+
+    def _set_bodies(self, op_id: int, op: Op, bodies: Mapping[str, Graph]) -> None:
+        if all(_same_types(op.attrs[name], body) for name, body in bodies.items()):
+            return
+        attrs = {**op.attrs, **bodies}
+        if self.rewriter is None:
+            self.g.nodes[op_id]["op"] = replace(op, attrs=MappingProxyType(attrs))
+        else:
+            self.rewriter.update(op_id, attrs=attrs)
 
     def _follow(self, op: Op) -> None:
         kinds = [self.g.tensor_type(v) if v else None for v in op.inputs]
@@ -139,7 +165,7 @@ class Inference:
         if control is not None:
             bodies, found = control(self, op, types)
             if keep_bodies:
-                self.g.nodes[op_id]["op"] = replace(op, attrs=MappingProxyType({**op.attrs, **bodies}))
+                self._set_bodies(op_id, op, bodies)
             return found
         return self._by_schema(op, types)
 
@@ -197,7 +223,7 @@ def schema_types(
     op: Op, types: Sequence[ValueType | None], data: Sequence[Const | None], opsets: Mapping[str, int]
 ) -> list[ValueType | None]:
     """The result types that onnx's own inference gives for one op; ``data`` are the operands that are constant."""
-    from onnx import NodeProto, defs, numpy_helper, shape_inference
+    from onnx import NodeProto, checker, defs, numpy_helper, shape_inference
 
     unknown: list[ValueType | None] = [None] * len(op.outputs)
     version = opsets.get(op.domain, 1)
@@ -217,7 +243,7 @@ def schema_types(
     constants = {f"i{i}": numpy_helper.from_array(c.numpy()) for i, c in enumerate(data) if c is not None}
     try:
         found = shape_inference.infer_node_outputs(schema, node, operands, constants, ir_version=10)
-    except (shape_inference.InferenceError, defs.SchemaError, RuntimeError, ValueError):
+    except (shape_inference.InferenceError, checker.ValidationError, RuntimeError, ValueError):
         return unknown  # an operand of unknown type, or an op that is wrong: the checker's to say
     return [_value_type(found[f"o{i}"]) if f"o{i}" in found else None for i in range(len(op.outputs))]
 
@@ -244,6 +270,14 @@ def common(a: ValueType | None, b: ValueType | None) -> ValueType | None:
     if a.shape is None or b.shape is None or len(a.shape) != len(b.shape):
         return TensorType(dtype)
     return TensorType(dtype, tuple(x if x == y else None for x, y in zip(a.shape, b.shape, strict=True)))
+
+
+def _same_types(a: Graph, b: Graph) -> bool:
+    """Whether a body and its copy know the same types, in the bodies inside them too."""
+    if any(a.type_of(v) != b.type_of(v) for v in a.values()):
+        return False
+    inner = {op_id: dict(op.bodies()) for op_id, op in b.ops()}
+    return all(_same_types(body, inner[op_id][name]) for op_id, op in a.ops() for name, body in op.bodies())
 
 
 def bound(function: Graph, given: Mapping[str, Any]) -> Graph:
