@@ -17,7 +17,7 @@ from coregraft.rewriter.errors import PassError
 from coregraft.rewriter.graph import Graph, Op
 from coregraft.rewriter.match import Match, NoMatch
 from coregraft.rewriter.pattern import OpPattern, Result
-from coregraft.rewriter.rewriter import Rewriter, TypeChanged
+from coregraft.rewriter.rewriter import Rewriter, TypeChangedError
 from coregraft.rewriter.rule import Rule
 
 Key = tuple[str, str]
@@ -89,7 +89,7 @@ def _dry_run(rule: Rule, g: Graph, op_id: int, ctx: Context | None) -> Match | N
     outputs = g.op(op_id).outputs
     try:
         done = rule.match_and_rewrite(op_id, rw)
-    except TypeChanged:
+    except TypeChangedError:
         done = False
     finally:
         rw.rollback()
@@ -170,7 +170,7 @@ def _apply(g: Graph, op_id: int, index: RuleIndex, ctx: Context, rw: Rewriter, f
         mark, events = rw.mark(), rw.events.copy()
         try:
             done = rule.match_and_rewrite(op_id, rw)
-        except TypeChanged as error:
+        except TypeChangedError as error:
             rw.rollback(mark, events)
             ctx.declined[f"{rule.name}: {error.message}"] += 1
             continue

@@ -129,7 +129,7 @@ class PassManager:
                 self._verify(pass_, g, rewriter.changed_ops(), before, ctx)
         except CoregraftError as error:
             rewriter.rollback()
-            if isinstance(error, UsageError) or error.exit_code == 4 and not isinstance(error, PassError):
+            if isinstance(error, UsageError) or (error.exit_code == 4 and not isinstance(error, PassError)):
                 raise
             raise self._failure(pass_, g, error.code, error.message, error.node, done) from error
         except Exception as error:
@@ -179,7 +179,8 @@ class PassManager:
 
             path = write_reproducer(Path(self.reproducer_dir), pass_, g, message, self.inputs, self.target)
             hint = f"a reproducer is in {path}"
-        error = PassError(code, f'pass "{pass_.spec()}" failed: {message} (passes before it: {ran})', node=node, hint=hint)
+        text = f'pass "{pass_.spec()}" failed: {message} (passes before it: {ran})'
+        error = PassError(code, text, node=node, hint=hint)
         error.graph = g
         error.reproducer = path
         return error

@@ -18,7 +18,7 @@ from coregraft.rewriter.types import Array, Const, TensorType, ValueType
 ValueLike = Any
 
 
-class TypeChanged(CoregraftError):
+class TypeChangedError(CoregraftError):
     """A replacement would change the element type or shape of a value; the rewrite is undone."""
 
     def __init__(self, value: str, old: ValueType, new: ValueType) -> None:
@@ -45,6 +45,7 @@ class Rewriter:
         self.touched: list[int] = []
         self._undo: list[Callable[[], None]] = []
         self._changed_ops: set[int] = set()
+        self._new_consts: list[str] = []
         self._pos: int | None = None
         self._anchor: str = ""
         self._replaced: tuple[str, ...] = ()
@@ -67,6 +68,7 @@ class Rewriter:
         const = value if isinstance(value, Const) else Const.of(value)
         name = self.graph.fresh_name(hint or f"{self._anchor}/const")
         self._add_value(name, const.type, const)
+        self._new_consts.append(name)
         return name
 
     def insert(
@@ -153,7 +155,7 @@ class Rewriter:
         Ops of ``op_ids`` are erased as far as nothing uses them any more.
 
         Raises:
-            TypeChanged: an old and its new value differ in element type or shape; nothing was changed.
+            TypeChangedError: an old and its new value differ in element type or shape; nothing was changed.
         """
         for old, new in new_values.items():
             self.replace_uses(old, new)
@@ -163,7 +165,7 @@ class Rewriter:
         """Let every user of ``old``, and every graph output read from it, read ``new``.
 
         Raises:
-            TypeChanged: the two differ in element type or shape.
+            TypeChangedError: the two differ in element type or shape.
         """
         a, b = self.name_of(old), self.name_of(new)
         if a == b:
@@ -240,9 +242,10 @@ class Rewriter:
         ``build`` may return a falsy non-value (None or a NoMatch), which undoes what it inserted.
 
         Raises:
-            TypeChanged: a new value differs in type from the old one; everything is undone.
+            TypeChangedError: a new value differs in type from the old one; everything is undone.
         """
         mark, events = len(self._undo), self.events.copy()
+        self._new_consts.clear()
         first_new: int = self.graph.graph.get("next_id", 0)
         try:
             result = build()
@@ -255,7 +258,9 @@ class Rewriter:
                     "rule-output-count", f"{self.rule_name} returned {len(values)} values for {len(old)}", node=old[0]
                 )
             self._substitute(op_ids, old, values, first_new)
-        except TypeChanged:
+            for name in self._new_consts:
+                self._drop_if_orphan(name)
+        except TypeChangedError:
             self.rollback(mark, events)
             raise
         return result
@@ -399,7 +404,7 @@ class Rewriter:
                 return
             if len(a.shape) == len(b.shape) and all(_compatible(x, y) for x, y in zip(a.shape, b.shape, strict=True)):
                 return
-        raise TypeChanged(old, a, b)
+        raise TypeChangedError(old, a, b)
 
     def _touch_around(self, value: str) -> None:
         producer = self.graph.producer(value)

@@ -11,8 +11,12 @@ from coregraft.rewriter.opset import INTERNAL_OPSET
 #: (domain, type) of the ops of two operands whose order does not matter.
 COMMUTATIVE: frozenset[tuple[str, str]] = frozenset(
     ("", name)
-    for name in ("Add", "Mul", "And", "Or", "Xor", "Equal", "Max", "Min", "Sum", "Mean", "BitwiseAnd", "BitwiseOr", "BitwiseXor")
-)  # fmt: skip
+    for name in (
+        *("Add", "Mul", "Max", "Min", "Sum", "Mean"),
+        *("And", "Or", "Xor", "Equal"),
+        *("BitwiseAnd", "BitwiseOr", "BitwiseXor"),
+    )
+)
 
 
 def attr(op: Op, name: str) -> Any:

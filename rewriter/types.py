@@ -238,7 +238,8 @@ class Const:
     def _decode(self, data: bytes | memoryview) -> Array:
         if self.dtype in _SMALL_BITS:
             return unpack_small(data, self.dtype, self.size)
-        return np.frombuffer(data, dtype=self.dtype.numpy.newbyteorder("<") if self.dtype not in _ML_DTYPES else self.dtype.numpy)
+        kind = self.dtype.numpy
+        return np.frombuffer(data, dtype=kind if self.dtype in _ML_DTYPES else kind.newbyteorder("<"))
 
     def __repr__(self) -> str:
         return f"Const({self.type})"

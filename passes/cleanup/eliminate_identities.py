@@ -11,7 +11,7 @@ import numpy as np
 from coregraft.passes.cleanup.scopes import Scope, visit_scopes
 from coregraft.rewriter.contract import Context, Pass
 from coregraft.rewriter.graph import Op
-from coregraft.rewriter.rewriter import Rewriter, TypeChanged
+from coregraft.rewriter.rewriter import Rewriter, TypeChangedError
 from coregraft.rewriter.schema import attr
 from coregraft.rewriter.types import Array, Const, DType, TensorType
 
@@ -318,7 +318,7 @@ def _forward(rw: Rewriter, op_id: int, source: str) -> bool:
     kind = g.type_of(op.outputs[0])
     try:
         rw.replace_uses(op.outputs[0], source)
-    except TypeChanged:  # the model declares a type that the operand does not have
+    except TypeChangedError:  # the model declares a type that the operand does not have
         return False
     if g.type_of(source) is None:
         rw.set_type(source, kind)
