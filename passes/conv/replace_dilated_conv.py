@@ -84,7 +84,7 @@ class ReplaceDilatedConv(Rule):
     After, for ``x: float[1,8,16,16]``::
 
         p = Pad(x, [0, 0, 4, 4, 0, 0, 4, 4])
-        a = Transpose(Reshape(p, [1, 48, 6, 4, 24]), perm=[3, 0, 1, 2, 4])
+        a = Transpose(Reshape(p, [1, 8, 6, 4, 24]), perm=[3, 0, 1, 2, 4])
         b = Reshape(Transpose(Reshape(a, [4, 48, 6, 4]), perm=[3, 0, 1, 2]), [16, 8, 6, 6])
         c = Conv(b, w, kernel_shape=[3, 3])
         d = Transpose(Reshape(c, [4, 4, 32, 4]), perm=[1, 2, 3, 0])

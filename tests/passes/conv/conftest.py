@@ -15,6 +15,7 @@ from coregraft.rewriter.graph import Graph
 from coregraft.rewriter.load import load
 from coregraft.rewriter.opset import INTERNAL_OPSET
 from coregraft.rewriter.save import to_model
+from coregraft.rewriter.shapes import infer_shapes
 from coregraft.rewriter.types import Array
 
 Run = Callable[[Graph | onnx.ModelProto, Mapping[str, Array]], list[Array]]
@@ -52,7 +53,9 @@ def _single(
     results = [helper.make_tensor_value_info(f"y{i}", elem, None) for i in range(outputs)]
     graph = helper.make_graph([node], "g", fed, results, consts)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", INTERNAL_OPSET)], ir_version=10)
-    return load(onnx.shape_inference.infer_shapes(model))
+    g = load(model)
+    infer_shapes(g)
+    return g
 
 
 @pytest.fixture(scope="session")
