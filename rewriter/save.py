@@ -10,51 +10,121 @@ import numpy as np
 import onnx
 from onnx import AttributeProto, TensorProto
 
-from coregraft.rewriter.errors import GraphError
+from coregraft.rewriter.errors import GraphError, UsageError
+from coregraft.rewriter.external import Layout, Staged, external_pieces, same_content
 from coregraft.rewriter.graph import AttrRef, Floats, Graph, Op, RawAttr, Strings
 from coregraft.rewriter.load import MODEL_FACTS, import_opsets, value_type
 from coregraft.rewriter.tensors import Stored
 from coregraft.rewriter.types import Const, DType, OpaqueType, TensorType, ValueType
+from coregraft.rewriter.wire import MAX_MESSAGE, splice_weights
 
 #: Puts the content of a constant into its tensor (raw data, a reference to a file, …).
 Place = Callable[[TensorProto, Const], None]
+#: Weights of the outermost graph of at least so many bytes are written straight to the file.
+_STREAMED = 1 << 14
+#: In a model over 2 GB, constants of at least so many bytes become external.
+_EXTERNAL_IF_HUGE = 1024
+#: The first IR versions where initializers need not be inputs, and with functions.
+_OLDEST_IR, _FUNCTIONS_IR = 4, 8
+
+
+def save(g: Graph, path: str | Path, *, external_threshold: int | None = None) -> None:
+    """Write the graph to an ONNX file: the same bytes for the same graph, complete or not at all.
+
+    Constants that came from external data go to a file of the same name beside ``path``, the others into the
+    model, or, when that would pass protobuf's 2 GB, to ``<path>.data``. An external file that is there already
+    is left alone: reused when it has the same content, and otherwise ``<path>.data`` is written instead.
+
+    Args:
+        external_threshold: constants of at least so many bytes go to ``<path>.data``, all others into the model,
+            wherever they came from.
+
+    Raises:
+        UsageError: ``output-unwritable``. GraphError: as :func:`to_model`.
+    """
+    path = Path(path)
+    if not path.parent.is_dir():
+        raise UsageError("output-unwritable", "the folder does not exist", node=str(path))
+    data_name = f"{path.name}.data"
+    layout = Layout.as_stored(g) if external_threshold is None else Layout.of_large(g, data_name, external_threshold)
+    streamed: list[Const] = []
+    model = _placed(g, layout, path, data_name, streamed)
+    structure = model.ByteSize()
+    if structure + sum(c.nbytes + 8 for c in streamed) > MAX_MESSAGE and external_threshold is None:
+        layout = Layout.of_large(g, data_name, _EXTERNAL_IF_HUGE)
+        streamed = []
+        model = _placed(g, layout, path, data_name, streamed)
+    pieces = splice_weights(model.SerializeToString(deterministic=True), streamed)
+    if sum(piece.nbytes for piece in pieces) > MAX_MESSAGE:
+        raise UsageError("model-too-large", "the model passes 2 GB; let its weights be external", node=str(path))
+    with Staged() as files:
+        for location, entries in layout.files.items():
+            target = path.parent / location
+            if not _is_there(target, entries):
+                files.write(target, external_pieces(entries))
+        files.write(path, pieces)
+
+
+def _placed(g: Graph, layout: Layout, path: Path, data_name: str, streamed: list[Const]) -> onnx.ModelProto:
+    """The model without its large weights: each refers to an external file, or has its index in ``streamed``."""
+    for location, entries in list(layout.files.items()):
+        target = path.parent / location
+        if location != data_name and target.exists() and not _is_there(target, entries):
+            layout.move(location, data_name)
+    outermost = {id(c) for v in g.values() if (c := g.const(v)) is not None}
+
+    def place(tensor: TensorProto, const: Const) -> None:
+        if layout.refer(tensor, const):
+            return
+        if id(const) not in outermost or const.nbytes < _STREAMED:
+            _inline(tensor, const)
+            return
+        _make_internal(tensor)
+        tensor.segment.begin = tensor.segment.end = len(streamed)
+        streamed.append(const)
+
+    return to_model(g, external=place)
+
+
+def _is_there(target: Path, entries: list[tuple[int, Const]]) -> bool:
+    return target.is_file() and same_content(target, external_pieces(entries))
 
 
 def to_model(g: Graph, *, external: Place | None = None) -> onnx.ModelProto:
-    """The graph as an ONNX model; a graph straight from :func:`load` gives the model it came from.
+    """The graph as an ONNX model; a graph straight from ``load`` gives the model it came from.
 
     Args:
         external: called with every tensor whose content would go into ``raw_data``, to put it elsewhere. By
             default all constants go into the model, also those that came from external data.
 
     Raises:
-        GraphError: the graph is cyclic.
+        GraphError: ``graph-cycle``, ``attribute-type``.
     """
     model = onnx.ModelProto()
     for name in MODEL_FACTS:
         if name in g.graph:
             setattr(model, name, g.graph[name])
-    if "ir_version" not in g.graph:
-        model.ir_version = onnx.IR_VERSION
     _pairs(model.metadata_props, g.graph.get("metadata", ()))
     opsets = dict(g.opsets)
-    functions = dict(g.functions)
+    functions: dict[tuple[str, str, str], Graph | onnx.FunctionProto] = dict(g.functions)
     if any(_uses_dialect(op) for _, op in g.ops()):
-        from coregraft.rewriter.dialect import functions_for
+        from coregraft.rewriter import dialect
 
-        opsets.setdefault("coregraft", 1)
-        for f in functions_for(g):
+        opsets.setdefault(dialect.DOMAIN, dialect.VERSION)
+        for f in dialect.functions_for(g):
             functions.setdefault((f.domain, f.name, f.overload), f)
-    if "model_rest" in g.graph:
-        rest = onnx.ModelProto.FromString(g.graph["model_rest"])
-        if import_opsets(rest.opset_import) != opsets:
-            rest.ClearField("opset_import")
-        model.MergeFrom(rest)
-    if not model.opset_import:
-        model.opset_import.extend(onnx.OperatorSetIdProto(domain=d, version=v) for d, v in opsets.items())
+            for needed in f.opset_import:
+                opsets.setdefault(needed.domain, needed.version)
+    rest = onnx.ModelProto.FromString(g.graph.get("model_rest", b""))
+    if import_opsets(rest.opset_import) != opsets:
+        del rest.opset_import[:]
+        rest.opset_import.extend(onnx.OperatorSetIdProto(domain=d, version=v) for d, v in opsets.items())
+        oldest = onnx.helper.find_min_ir_version_for(rest.opset_import, ignore_unknown=True)
+        model.ir_version = max(model.ir_version, oldest, _FUNCTIONS_IR if functions else _OLDEST_IR)
+    model.MergeFrom(rest)
     _Writer(external or _inline).graph(g, model.graph, {})
     for key, f in functions.items():
-        model.functions.append(f if isinstance(f, onnx.FunctionProto) else function_proto(f, key))
+        model.functions.append(function_proto(f, key) if isinstance(f, Graph) else f)
     return model
 
 
@@ -166,11 +236,15 @@ class _Writer:
 
 
 def _inline(tensor: TensorProto, const: Const) -> None:
+    _make_internal(tensor)
+    raw = const.raw()
+    tensor.raw_data = raw if isinstance(raw, bytes) else bytes(raw)
+
+
+def _make_internal(tensor: TensorProto) -> None:
     if tensor.data_location == TensorProto.EXTERNAL:
         tensor.ClearField("external_data")
         tensor.data_location = TensorProto.DEFAULT
-    raw = const.raw()
-    tensor.raw_data = raw if isinstance(raw, bytes) else bytes(raw)
 
 
 def _final_names(g: Graph, outer: Mapping[str, str]) -> tuple[dict[str, str], list[tuple[str, str]]]:
@@ -286,6 +360,3 @@ def _pairs(out: Any, pairs: Iterable[tuple[str, str]]) -> None:
         out.add(key=key, value=value)
 
 
-def save(g: Graph, path: str | Path, *, external_threshold: int | None = None) -> None:
-    """Write the graph to an ONNX file."""
-    Path(path).write_bytes(to_model(g).SerializeToString(deterministic=True))
