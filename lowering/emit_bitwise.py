@@ -61,17 +61,31 @@ def _combine(b: Emitter, op: Op, x: Any, y: Any) -> Any:
 
 @lower("BitShift", attrs="direction")
 def bit_shift(b: Emitter, op: Op) -> Any:
-    """Multiplication or division by a constant power of two; ONNX shifts unsigned integers only."""
+    """Multiplication or division by powers of two. A shift by the width or more, or by less than 0, loses every bit."""
     x, dtype = b.var(op.inputs[0]), b.type(op.inputs[0]).dtype
-    by = b.need_const(op, 1, "the number of bits to shift by")
-    if by is None or (by.size and int(by.max()) >= min(dtype.bits, 31)):
-        b.refuse(op, "it shifts by as many bits as the number has")
-    power = (np.int64(1) << by.astype(np.int64)).astype(np.int32)
-    power = power if power.ndim else power[()]
-    if b.attr(op, "direction") in ("RIGHT", b"RIGHT"):
-        return b.mb.floor_div(x=x, y=power, name=b.name(op))
+    right = b.attr(op, "direction") in ("RIGHT", b"RIGHT")
     if not integers.is_narrow(dtype):
-        return b.mb.mul(x=x, y=power, name=b.name(op))
-    # Drop the bits that fall off first: the product then stays within the type.
-    kept = b.mb.mod(x=x, y=(np.int32(2**dtype.bits) // power).astype(np.int32))
-    return b.mb.mul(x=kept, y=power, name=b.name(op))
+        emit = b.mb.floor_div if right else b.mb.mul
+        # 2^31 is no int32: two steps, of up to 30 bits and of up to 2.
+        first = emit(x=x, y=_looked_up(b, op, [2 ** min(n, 30) for n in range(33)]))
+        return emit(x=first, y=_looked_up(b, op, [2 ** max(n - 30, 0) for n in range(33)]), name=b.name(op))
+    bits = dtype.bits
+    power = _looked_up(b, op, [2**n for n in range(bits + 1)])
+    if right:
+        return b.mb.floor_div(x=x, y=power, name=b.name(op))
+    # Drop the bits that fall off before they are multiplied; twice mod, for negative x under either rule of signs.
+    stay = _looked_up(b, op, [2 ** (bits - n) for n in range(bits + 1)])
+    kept = b.mb.mod(x=b.mb.add(x=b.mb.mod(x=x, y=stay), y=stay), y=stay)
+    return integers.wrap(b, b.mb.mul(x=kept, y=power), dtype, 0, 2**bits - 1, b.name(op))
+
+
+def _looked_up(b: Emitter, op: Op, table: list[int]) -> Any:
+    """The table at the number of bits to shift by; its last entry for what is out of it."""
+    last, entries = len(table) - 1, np.array(table, np.int32)
+    by = b.const(op.inputs[1])
+    if by is not None:
+        found = entries[np.where((by < 0) | (by > last), last, by).astype(np.int64)]
+        return found if found.ndim else found[()]
+    shift = b.mb.minimum(x=b.var(op.inputs[1]), y=np.int32(last))
+    index = b.mb.select(cond=b.mb.less(x=shift, y=np.int32(0)), a=np.int32(last), b=shift)
+    return b.mb.gather(x=entries, indices=index, axis=0)

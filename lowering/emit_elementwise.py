@@ -155,7 +155,14 @@ def mod(b: Emitter, op: Op) -> Any:
         return mb.mod(x=x, y=y, name=b.name(op))
     if b.attr(op, "fmod"):
         return mb.mul(x=mb.sign(x=x), y=mb.mod(x=mb.abs(x=x), y=mb.abs(x=y)), name=b.name(op))
-    return mb.mod(x=mb.add(x=mb.mod(x=x, y=y), y=y), y=y, name=b.name(op))
+    rest = mb.mod(x=x, y=y)
+    if not is_float(x):
+        return mb.mod(x=mb.add(x=rest, y=y), y=y, name=b.name(op))
+    # Another addition would round, and make NaN of an infinite divisor.
+    zero = like(x, 0)[()]
+    crossed = mb.logical_xor(x=mb.less(x=rest, y=zero), y=mb.less(x=y, y=zero))
+    other_sign = mb.logical_and(x=mb.not_equal(x=rest, y=zero), y=crossed)
+    return mb.select(cond=other_sign, a=mb.add(x=rest, y=y), b=rest, name=b.name(op))
 
 
 @lower("Equal")

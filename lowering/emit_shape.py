@@ -46,6 +46,7 @@ def reshape_op(b: Emitter, op: Op) -> Any:
     """``reshape`` to the sizes that inference found: no 0 or -1 is left to MIL's own rules (H5.07)."""
     shape = b.shape(op.outputs[0])
     _check_rank(b, op, len(shape))
+    _check_not_empty(b, op, shape)
     return to_shape(b, b.var(op.inputs[0]), shape, b.name(op))
 
 
@@ -246,16 +247,20 @@ def depth_to_space(b: Emitter, op: Op) -> Any:
     return reshape(b, tiles, (n, depth, h * block, w * block), b.name(op))
 
 
-@lower("SpaceToDepth", attrs="blocksize")
+@lower("SpaceToDepth", attrs="blocksize mode")
 def space_to_depth(b: Emitter, op: Op) -> Any:
-    """``space_to_depth``; integers by transposes of rank 5 (H4.23)."""
+    """``space_to_depth`` (DCR) or ``pixel_unshuffle`` (CRD); integers by transposes of rank 5 (H4.23)."""
     x, block = b.var(op.inputs[0]), int(b.attr(op, "blocksize"))
+    column_row = b.attr(op, "mode") in ("CRD", b"CRD")
     if block == 1:
         return x
-    if is_float(x):
+    if is_float(x) and not column_row:
         return b.mb.space_to_depth(x=x, block_size=block, name=b.name(op))
+    if is_float(x) and b.since("iOS16"):
+        return b.mb.pixel_unshuffle(x=x, downscale_factor=np.uint32(block), name=b.name(op))
     n, c, h, w = b.shape(op.inputs[0])
     rows, columns = h // block, w // block
     tiles = transpose(b, reshape(b, x, (n * c, rows, block, columns, block)), (0, 2, 4, 1, 3))
-    front = transpose(b, reshape(b, tiles, (n, c, block**2, rows, columns)), (0, 2, 1, 3, 4))
-    return reshape(b, front, (n, c * block**2, rows, columns), b.name(op))
+    if not column_row:
+        tiles = transpose(b, reshape(b, tiles, (n, c, block**2, rows, columns)), (0, 2, 1, 3, 4))
+    return reshape(b, tiles, (n, c * block**2, rows, columns), b.name(op))
