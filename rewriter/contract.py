@@ -8,7 +8,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from coregraft.rewriter.graph import Graph
 from coregraft.rewriter.rewriter import Rewriter
@@ -54,6 +54,8 @@ class Pass:
         name: kebab-case, taken from the class name.
         code: code of the hazard it answers, such as ``CG101``; empty for a clean-up.
         equivalence: what it promises of the results; ``bound`` is the relative error when APPROXIMATE.
+        compares: what checked mode compares: every value that was recomputed, or, for a pass that changes values on
+            the way on purpose (such as the constants of a mask), the graph's outputs alone.
         requires, ensures, invalidates: facts.
     """
 
@@ -61,6 +63,7 @@ class Pass:
     code: ClassVar[str] = ""
     equivalence: ClassVar[Equivalence] = Equivalence.BIT_EXACT
     bound: ClassVar[float] = 0.0
+    compares: ClassVar[Literal["region", "outputs"]] = "region"
     requires: ClassVar[frozenset[Fact]] = frozenset({Fact.INTERNAL_OPSET, Fact.TYPED})
     ensures: ClassVar[frozenset[Fact]] = frozenset()
     invalidates: ClassVar[frozenset[Fact]] = frozenset()
