@@ -39,7 +39,7 @@ SHAPE = [
 MADE = [
     case("Shape", _X), case("Shape", _X, start=1), case("Shape", _X, start=-2, end=-1), case("Size", _X),
     case("ConstantOfShape", np.array([2, 3]), constant=(0,)),
-    *[case("EyeLike", _X[0], k=k, **d) for k in (0, 1, -1) for d in ({}, {"dtype": 7}, {"dtype": 9})],
+    *[case("EyeLike", _X[0], k=k) for k in (0, 1, -1)], *[case("EyeLike", _X[0], k=1, dtype=d) for d in (7, 9)],
     *[case("Range", *map(np.float32, r), constant=(0, 1, 2)) for r in ((0, 5, 1), (5, 0, -2), (0.5, 3, 0.7))],
     *[case("Range", d(2), d(9), d(3)) for d in (np.int32, np.float32)],
     *[case("Trilu", x, np.array(k), constant=(1,), upper=u)
