@@ -1,0 +1,51 @@
+"""Tree ensemble regressors as matrix products, against onnxruntime's trees."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from coregraft.passes.decompose.decompose_tree_ensemble_regressor import DecomposeTreeEnsembleRegressor
+from coregraft.rewriter.graph import Floats
+
+RULE = DecomposeTreeEnsembleRegressor()
+
+#: Two trees: x0 <= 0.5 ? 1 : (x1 <= -1 ? 2 : 4), and a lone leaf of 10 for the second target.
+ATTRS: dict[str, Any] = {
+    "nodes_treeids": (0, 0, 0, 0, 0, 1),
+    "nodes_nodeids": (0, 1, 2, 3, 4, 0),
+    "nodes_featureids": (0, 0, 1, 0, 0, 0),
+    "nodes_values": Floats([0.5, 0.0, -1.0, 0.0, 0.0, 0.0]),
+    "nodes_modes": ("BRANCH_LEQ", "LEAF", "BRANCH_LEQ", "LEAF", "LEAF", "LEAF"),
+    "nodes_truenodeids": (1, 0, 3, 0, 0, 0),
+    "nodes_falsenodeids": (2, 0, 4, 0, 0, 0),
+    "target_treeids": (0, 0, 0, 1),
+    "target_nodeids": (1, 3, 4, 0),
+    "target_ids": (0, 0, 0, 1),
+    "target_weights": Floats([1.0, 2.0, 4.0, 10.0]),
+    "n_targets": 2,
+}
+X = np.array([[0.5, 0.0], [0.6, -1.0], [0.6, -0.9], [np.nan, 3.0]], np.float32)
+
+
+@pytest.mark.parametrize("aggregate", ["SUM", "AVERAGE"])
+@pytest.mark.parametrize("how", ["NONE", "SOFTMAX", "LOGISTIC"])
+@pytest.mark.parametrize("base", [None, Floats([0.5, -1.5])])
+def test_options(harness: Any, aggregate: str, how: str, base: Any) -> None:
+    extra = {"base_values": base} if base else {}
+    g, feeds = harness.graph(
+        "TreeEnsembleRegressor", [X], domain="ai.onnx.ml", aggregate_function=aggregate, post_transform=how, **ATTRS, **extra
+    )
+    harness.same(RULE, g, feeds)
+
+
+def test_the_leaves_by_hand(harness: Any) -> None:
+    g, feeds = harness.graph("TreeEnsembleRegressor", [X], domain="ai.onnx.ml", **ATTRS)
+    got = harness.run(harness.rewrite(RULE, g).after, feeds)[0]
+    assert got.tolist() == [[1, 10], [2, 10], [4, 10], [4, 10]]
+
+
+def test_declines_the_greatest_leaf(harness: Any) -> None:
+    g, _ = harness.graph("TreeEnsembleRegressor", [X], domain="ai.onnx.ml", aggregate_function="MAX", **ATTRS)
+    harness.declines(RULE, g, "aggregate_function is MAX")
