@@ -81,14 +81,14 @@ class DecomposeTreeEnsembleClassifier(Decomposition):
         score = _trees.scores(op, node, lone, base or [0.0])
         yes = op.Greater(score, scalar(op, 0.5 if positive else 0.0, score))
         winner = op.Where(op.Squeeze(yes, op.const(np.array([1], np.int64))), *(op.const(np.array(labels[i], np.int64)) for i in (1, 0)))
+        if target == 1:  # the first label keeps a score of its own, which no leaf adds to
+            pair = op.Concat(op.Mul(score, scalar(op, 0, score)), score, axis=1)
+            return self._results(node, winner, _trees.transformed(op, pair, how))
         if how == "LOGISTIC":
             return self._results(node, winner, op.Sigmoid(op.Concat(op.Neg(score), score, axis=1)))
         if how != "NONE":
             return NoMatch("post_transform {} of a single score has no plain form", how)
-        if target == 1:  # weights for the second label speak of that one only
-            other = op.Mul(score, scalar(op, 0, score))
-        else:
-            other = op.Sub(scalar(op, 1, score), score) if positive else op.Neg(score)
+        other = op.Sub(scalar(op, 1, score), score) if positive else op.Neg(score)
         return self._results(node, winner, op.Concat(other, score, axis=1))
 
     @staticmethod
