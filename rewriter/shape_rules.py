@@ -12,7 +12,7 @@ from coregraft.rewriter import dim_expr
 from coregraft.rewriter.dim_expr import Poly, as_dim, known
 from coregraft.rewriter.graph import Op
 from coregraft.rewriter.schema import attr
-from coregraft.rewriter.shape_values import Content, ints
+from coregraft.rewriter.shape_values import Content, ints, is_open
 from coregraft.rewriter.types import DType, TensorType, ValueType
 
 Known = int | Poly | None
@@ -718,7 +718,7 @@ _SINCE: dict[tuple[str, str], int] = {
 def rule_for(op: Op, opset: int) -> Rule | None:
     """Our rule for an op in a graph of that opset of ai.onnx, or None."""
     rule = _RULES.get(op.key)
-    return rule if rule is None or opset >= _SINCE.get(op.key, 0) else None
+    return None if rule is None or opset < _SINCE.get(op.key, 0) or is_open(op) else rule
 
 
 def register(domain: str, op_type: str, rule: Rule) -> None:

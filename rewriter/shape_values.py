@@ -16,7 +16,7 @@ import numpy as np
 
 from coregraft.rewriter import dim_expr
 from coregraft.rewriter.dim_expr import Poly
-from coregraft.rewriter.graph import Op
+from coregraft.rewriter.graph import AttrRef, Op
 from coregraft.rewriter.schema import attr
 from coregraft.rewriter.types import Array, Const, Dim, DType, TensorType
 
@@ -64,7 +64,7 @@ def evaluate(
         types: the type, or None, of each of ``op.inputs``.
     """
     unknown: list[Content | None] = [None] * len(op.outputs)
-    rule = _RULES.get(op.type) if op.domain == "" else None
+    rule = _RULES.get(op.type) if follows(op) else None
     if rule is None:
         return unknown
     try:
@@ -77,7 +77,12 @@ def evaluate(
 
 def follows(op: Op) -> bool:
     """Whether the content of the op's results can follow from that of its operands or from their types."""
-    return op.domain == "" and op.type in _RULES
+    return op.domain == "" and op.type in _RULES and not is_open(op)
+
+
+def is_open(op: Op) -> bool:
+    """Whether an attribute is a parameter of the function around the op, whose value only a call gives."""
+    return any(type(value) is AttrRef for value in op.attrs.values())
 
 
 def _objects(values: Any) -> Content:

@@ -201,6 +201,8 @@ class Inference:
         return self.memo[key]
 
     def _by_schema(self, op: Op, types: Sequence[ValueType | None]) -> list[ValueType | None]:
+        if shape_values.is_open(op):
+            return [None] * len(op.outputs)
         data = tuple(self._data(v, kind) for v, kind in zip(op.inputs, types, strict=True))
         if any(isinstance(d, Const) for d in data):
             return schema_types(op, types, data, self.opsets)

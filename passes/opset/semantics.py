@@ -6,6 +6,7 @@ import numpy as np
 
 from coregraft.passes.opset.edit import Edit, adapts
 from coregraft.rewriter.graph import Graph, Op
+from coregraft.rewriter.opset import INTERNAL_OPSET
 from coregraft.rewriter.types import TensorType
 
 
@@ -175,6 +176,7 @@ def scan_batches(e: Edit) -> str:
     inner.add_op(Op("Scan", tuple(inputs), tuple(outputs), {k: v for k, v in attrs.items() if v is not None},
                     name=op.name and f"{op.name}/sample", captures=captures))  # fmt: skip
     inner.set_outputs(outputs)
+    inner.set_opsets({"": INTERNAL_OPSET})  # unlike the sequence's body inside it
     e.change(inputs=operands, body=inner, num_scan_inputs=len(operands), directions=None)
     return "the batch is a Scan around the sequence's"
 

@@ -98,6 +98,8 @@ def _upgrade(rw: Rewriter) -> list[Upgrade]:
 
     def work(inner: Rewriter, scope: Scope) -> None:
         nonlocal stamp
+        if scope.outer is not None and inner.graph.opsets.get("") == INTERNAL_OPSET:
+            return  # a body that an adapter made: what is in it has the internal form
         for op_id in sorted((i for i, op in inner.graph.ops() if op.domain == ""), key=inner.graph.order_key):
             if opset < INTERNAL_OPSET:
                 _advance(inner, scope, op_id, opset, done)
