@@ -31,10 +31,17 @@ class Scope:
         """Whether a name in this graph belongs to a scope around it."""
         return self.outer is not None and is_free(self.graph, value)
 
-    def names(self) -> set[str]:
-        """Every value name in sight. For membership tests only: a set has no order."""
-        inner = set(self.graph.values())
-        return inner | self.outer.names() if self.outer else inner
+    def fresh_name(self, hint: str) -> str:
+        """A value name that neither this graph nor one around it has, made from ``hint``."""
+        name, n = self.graph.fresh_name(hint), 0
+        while self.outer is not None and self.outer.is_visible(name):
+            n += 1
+            name = self.graph.fresh_name(f"{hint}/{n}")
+        return name
+
+    def is_visible(self, value: str) -> bool:
+        """Whether a name stands for something here, or in a graph around this one."""
+        return value in self.graph or (self.outer is not None and self.outer.is_visible(value))
 
     def _home(self, value: str) -> Scope | None:
         scope: Scope | None = self

@@ -1,0 +1,80 @@
+"""The whole clean-up, as one pass."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from coregraft.passes.cleanup.eliminate_common_subexpressions import EliminateCommonSubexpressions
+from coregraft.passes.cleanup.eliminate_dead_code import EliminateDeadCode
+from coregraft.passes.cleanup.eliminate_identities import EliminateIdentities
+from coregraft.passes.cleanup.fold_constants import FoldConstants
+from coregraft.passes.cleanup.fold_if import FoldIf
+from coregraft.passes.cleanup.fold_shape_arithmetic import FoldShapeArithmetic
+from coregraft.passes.cleanup.unroll_loops import UnrollLoops
+from coregraft.rewriter.contract import Context, Pass
+from coregraft.rewriter.graph import Graph
+
+
+@dataclass(frozen=True)
+class Cleanup(Pass):
+    """Run all clean-up passes until none changes anything.
+
+    What it does
+    ------------
+    Runs, in this order and again while something changes: fold-constants, fold-shape-arithmetic, fold-if,
+    unroll-loops, erase-sequences, eliminate-identities, fuse-reshapes, fuse-transposes,
+    eliminate-common-subexpressions, eliminate-dead-code. A round that only one pass changed is not followed by one
+    of that pass alone: each brings the graph to its own fixed point.
+
+    Why it matters
+    --------------
+    Each of these makes work for the others: a folded shape decides an If, whose branch holds constants, which make
+    a loop's trip count known.
+
+    Example
+    -------
+    ``Reshape(x, Concat(Shape(x)[0], [-1]))`` becomes ``Reshape(x, [0, -1])``, without leftovers.
+
+    Equivalence
+    -----------
+    Bit-exact, as each of the passes.
+
+    Options
+    -------
+    ``max-rounds``: how often at most. ``max-bytes`` and ``keep-quantised``: see fold-constants. ``max-trips`` and
+    ``max-ops``: see unroll-loops. ``unroll``: whether to unroll loops at all.
+
+    Sources
+    -------
+    Hazards H2.15, H4.32, H4.34, H5.06, H5.07, H5.09-H5.11 and H7.05.
+    """
+
+    max_rounds: int = 8
+    max_bytes: int = 65536
+    keep_quantised: bool = True
+    max_trips: int = 64
+    max_ops: int = 2000
+    unroll: bool = True
+
+    def run(self, g: Graph, ctx: Context) -> None:
+        passes = self.passes()
+        quiet = 0  # passes in a row that changed nothing
+        for _ in range(self.max_rounds):
+            for step in passes:
+                quiet = 0 if ctx.run(step, g) else quiet + 1
+                if quiet == len(passes):
+                    return
+        ctx.note(f"cleanup stopped after {self.max_rounds} rounds, with changes in the last one")
+
+    def passes(self) -> list[Pass]:
+        """The passes of one round, in order."""
+        steps: list[Pass] = [
+            FoldConstants(max_bytes=self.max_bytes, keep_quantised=self.keep_quantised),
+            FoldShapeArithmetic(),
+            FoldIf(),
+            *([UnrollLoops(max_trips=self.max_trips, max_ops=self.max_ops)] if self.unroll else []),
+            EliminateIdentities(),
+            EliminateCommonSubexpressions(),
+            EliminateDeadCode(),
+        ]
+        return steps
