@@ -24,7 +24,7 @@ from google.protobuf.message import DecodeError
 from onnx import AttributeProto
 
 from coregraft.rewriter import wire
-from coregraft.rewriter.errors import InputError
+from coregraft.rewriter.errors import GraphError, InputError
 from coregraft.rewriter.graph import AttrRef, Floats, Graph, Op, RawAttr, Strings
 from coregraft.rewriter.tensors import TensorReader, text
 from coregraft.rewriter.types import Const, DType, OpaqueType, TensorType, ValueType
@@ -56,7 +56,7 @@ def load(source: str | Path | bytes | memoryview | onnx.ModelProto) -> Graph:
         try:
             model = onnx.ModelProto.FromString(structure)
         except DecodeError as error:
-            raise InputError("model-truncated", "the file is damaged or truncated", node=str(path)) from error
+            raise wire.parse_failure(data, str(path)) from error
         return _Reader(TensorReader(base_dir, data, cuts)).model(model)
 
 
@@ -191,10 +191,9 @@ class _Reader:
             name, domain = n.name, n.domain
             if domain not in opsets:
                 if domain != "ai.onnx" or "" not in opsets:
-                    raise InputError(
-                        "domain-unknown", f'no opset is imported for the domain "{domain or "ai.onnx"}"',
-                        node=f'{n.op_type} "{n.name or ",".join(outputs)}"',
-                    )  # fmt: skip
+                    code = "domain-unknown" if domain not in ("", "ai.onnx") else "opset-unsupported"
+                    where = f'{n.op_type} "{n.name or ",".join(outputs)}"'
+                    raise InputError(code, f'no opset is imported for the domain "{domain or "ai.onnx"}"', node=where)
                 domain = ""
             if n.attribute:
                 attributes = n.attribute
@@ -254,7 +253,10 @@ class _Reader:
             g.graph["value_info"] = tuple(listed)
         _graph_facts(g, proto)
         if not sorted_file:
-            g.topological()
+            try:
+                g.topological()
+            except GraphError as error:
+                raise InputError(error.code, error.message, node=error.node) from None
         return g
 
     # ---------------------------------------------------------------- attributes

@@ -19,7 +19,7 @@ from coregraft.rewriter.types import Array, Const, DType
 _MAX_SIZE = 1 << 48
 _NOTHING = memoryview(b"")
 #: Element types by number, with their bits: enum calls and properties cost as much as all the rest of a small tensor.
-_KNOWN = {int(dtype): (dtype, dtype.bits) for dtype in DType}
+_KNOWN = {int(dtype): (dtype, dtype.bits) for dtype in DType if dtype is not DType.UNDEFINED}
 
 
 @dataclass(frozen=True, slots=True)

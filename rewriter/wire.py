@@ -13,8 +13,8 @@ from pathlib import Path
 from coregraft.rewriter.errors import InputError
 from coregraft.rewriter.types import Const
 
-#: The deepest nesting of graphs in graphs that is read.
-MAX_DEPTH = 32
+#: The deepest nesting of graphs in graphs that is read. A level is three messages, and protobuf parses 100.
+MAX_DEPTH = 30
 #: What protobuf can hold in one message, in bytes.
 MAX_MESSAGE = 2**31 - 1
 #: Messages and raw data below this many bytes are copied, not looked into.
@@ -164,6 +164,18 @@ def cut_weights(data: memoryview) -> tuple[memoryview, frozenset[tuple[int, int]
     return memoryview(b"".join(p for p in pieces if isinstance(p, memoryview))), frozenset(cuts)
 
 
+def parse_failure(data: memoryview, name: str) -> InputError:
+    """Why protobuf could not parse a model."""
+    walk = _Walk(data, lambda at, end: [data[at:end]], 0, budget=len(data))
+    try:
+        walk.message(0, len(data), _MODEL, 0)
+    except InputError as error:
+        return error
+    except IndexError:
+        pass
+    return InputError("model-truncated", "the file is damaged or truncated", node=name)
+
+
 def splice_weights(structure: bytes, content: Sequence[Const]) -> list[Piece]:
     """The inverse, for the initializers of the outermost graph: ``segment.begin`` is an index into ``content``.
 
@@ -205,7 +217,7 @@ class _Walk:
     def message(self, at: int, end: int, schema: Schema, depth: int) -> list[Piece]:
         if schema is _TENSOR:
             return self.edit(at, end)
-        if depth > 4 * MAX_DEPTH:
+        if depth > 3 * (MAX_DEPTH + 1):
             raise InputError("nesting-depth", f"graphs are nested deeper than {MAX_DEPTH}")
         data, pieces, copied = self.data, list[Piece](), at
         while at < end:

@@ -1,0 +1,334 @@
+"""Loading: what a graph holds, and each kind of broken or hostile input."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+from onnx.external_data_helper import set_external_data
+
+from coregraft.rewriter.errors import CoregraftError, InputError
+from coregraft.rewriter.graph import AttrRef, Floats, Graph, Op, RawAttr, Strings
+from coregraft.rewriter.load import from_model, function_graph, load
+from coregraft.rewriter.types import DType, OpaqueType, TensorType
+
+
+def info(name: str, shape: list[int | str | None] | None = None, dtype: int = TensorProto.FLOAT) -> onnx.ValueInfoProto:
+    return helper.make_tensor_value_info(name, dtype, shape or [2])
+
+
+def model_of(
+    nodes: list[onnx.NodeProto],
+    inputs: list[str] = ["x"],  # noqa: B006
+    outputs: list[str] = ["y"],  # noqa: B006
+    initializers: list[TensorProto] = [],  # noqa: B006
+    opsets: dict[str, int] | None = None,
+) -> onnx.ModelProto:
+    graph = helper.make_graph(nodes, "g", [info(i) for i in inputs], [info(o) for o in outputs], initializers)
+    imports = [helper.make_opsetid(d, v) for d, v in (opsets or {"": 24}).items()]
+    return helper.make_model(graph, opset_imports=imports)
+
+
+def external(name: str, location: str, **place: int) -> TensorProto:
+    tensor = TensorProto(name=name, dims=[2], data_type=TensorProto.FLOAT, raw_data=b"")
+    set_external_data(tensor, location, **place)  # type: ignore[arg-type]
+    tensor.ClearField("raw_data")
+    return tensor
+
+
+def code_of(action: Callable[[], object]) -> str:
+    with pytest.raises(CoregraftError) as caught:
+        action()
+    assert isinstance(caught.value, InputError)
+    return caught.value.code
+
+
+RELU = helper.make_node("Relu", ["x"], ["y"])
+ADD = helper.make_node("Add", ["x", "w"], ["y"])
+
+
+# -------------------------------------------------------------------- what is read
+
+
+def test_attributes_of_every_kind() -> None:
+    tensor = numpy_helper.from_array(np.arange(3, dtype=np.int8), "t")
+    node = helper.make_node(
+        "Odd", ["x", "", "x"], ["y", ""], name="odd", domain="d", i=3, f=0.5, s="text", raw=b"\xff", ints=[1, 2],
+        floats=[0.5, 2.0], strings=["a", "b"], t=tensor,
+    )  # fmt: skip
+    node.attribute.append(onnx.AttributeProto(name="none", type=onnx.AttributeProto.FLOATS))
+    node.attribute.append(helper.make_attribute("tp", helper.make_tensor_type_proto(1, [2])))
+    op = from_model(model_of([node], opsets={"": 24, "d": 1})).op(0)
+    assert (op.type, op.domain, op.name, op.inputs, op.outputs) == ("Odd", "d", "odd", ("x", "", "x"), ("y", ""))
+    plain = {k: v for k, v in op.attrs.items() if k not in ("t", "tp")}
+    assert plain == {
+        "i": 3, "f": 0.5, "s": "text", "raw": b"\xff", "ints": (1, 2), "floats": (0.5, 2.0), "strings": ("a", "b"),
+        "none": (),
+    }  # fmt: skip
+    assert isinstance(op.attrs["floats"], Floats) and isinstance(op.attrs["none"], Floats)
+    assert isinstance(op.attrs["strings"], Strings) and isinstance(op.attrs["tp"], RawAttr)
+    assert op.attrs["t"].numpy().tolist() == [0, 1, 2] and op.attrs["t"].dtype is DType.INT8
+
+
+def test_types_keep_symbols_and_opaque_types() -> None:
+    model = model_of([helper.make_node("SequenceAt", ["s", "x"], ["y"])], inputs=["x"])
+    model.graph.input[0].CopyFrom(helper.make_tensor_value_info("x", TensorProto.INT64, ["N", None, 3]))
+    sequence = helper.make_tensor_sequence_value_info("s", TensorProto.FLOAT, None)
+    model.graph.input.append(sequence)
+    g = from_model(model)
+    assert g.type_of("x") == TensorType(DType.INT64, ("N", None, 3))
+    assert g.type_of("s") == OpaqueType(sequence.type.SerializeToString())
+
+
+def test_bodies_capture_outer_values_through_two_levels() -> None:
+    inner = helper.make_graph([helper.make_node("Add", ["t", "x"], ["u"])], "inner", [], [info("u")])
+    nested = helper.make_node("If", ["c"], ["v"], then_branch=inner, else_branch=inner)
+    outer = helper.make_graph([helper.make_node("Neg", ["w"], ["t"]), nested], "outer", [], [info("v")])
+    branch = helper.make_node("If", ["c"], ["y"], then_branch=outer, else_branch=outer)
+    model = model_of([branch], inputs=["x", "w"])
+    model.graph.input.append(info("c", [], TensorProto.BOOL))
+    g = from_model(model)
+    op = g.op(0)
+    assert op.captures == ("c", "w", "x")
+    assert sorted(g.predecessors(0)) == ["c", "w", "x"]
+    body = op.attrs["then_branch"]
+    assert isinstance(body, Graph) and body.free_values() == ["c", "w", "x"]
+    assert body.op(1).captures == ("t", "x")
+
+
+def test_initializers_that_are_inputs_too_are_not_asked_for() -> None:
+    weight = numpy_helper.from_array(np.ones(2, np.float32), "w")
+    g = from_model(model_of([ADD], inputs=["x", "w"], initializers=[weight]))
+    assert g.inputs == ("x",) and g.graph["inputs"] == ("x", "w")
+
+
+@pytest.mark.parametrize(
+    ("data_type", "field", "values", "expected"),
+    [
+        (TensorProto.FLOAT, "float_data", [1.5, 2.5], [1.5, 2.5]),
+        (TensorProto.DOUBLE, "double_data", [1.5, 2.5], [1.5, 2.5]),
+        (TensorProto.INT64, "int64_data", [-1, 2], [-1, 2]),
+        (TensorProto.UINT32, "uint64_data", [1, 2], [1, 2]),
+        (TensorProto.INT8, "int32_data", [-1, 2], [-1, 2]),
+        (TensorProto.BOOL, "int32_data", [0, 1], [False, True]),
+        (TensorProto.FLOAT16, "int32_data", [0x3C00, 0x4000], [1.0, 2.0]),
+        (TensorProto.INT4, "int32_data", [0x2F], [-1, 2]),
+        (TensorProto.STRING, "string_data", [b"a", b"\xff"], ["a", b"\xff"]),
+        (TensorProto.COMPLEX64, "float_data", [1, 2, 3, 4], [1 + 2j, 3 + 4j]),
+    ],
+)
+def test_typed_storage(data_type: int, field: str, values: list[object], expected: list[object]) -> None:
+    tensor = TensorProto(name="w", dims=[2], data_type=data_type, **{field: values})  # type: ignore[arg-type]
+    const = from_model(model_of([ADD], initializers=[tensor])).const("w")
+    assert const is not None and const.numpy().tolist() == expected
+
+
+def test_sparse_initializers_are_dense_constants() -> None:
+    model = model_of([ADD])
+    values = numpy_helper.from_array(np.array([5, 7], np.float32), "w")
+    indices = numpy_helper.from_array(np.array([[0, 1], [1, 2]], np.int64))
+    model.graph.sparse_initializer.append(onnx.SparseTensorProto(values=values, indices=indices, dims=[2, 3]))
+    const = from_model(model).const("w")
+    assert const is not None and const.numpy().tolist() == [[0, 5, 0], [0, 0, 7]]
+
+
+def test_functions_are_graphs_with_attribute_references() -> None:
+    body = helper.make_node("LeakyRelu", ["a"], ["b"])
+    body.attribute.append(onnx.AttributeProto(name="alpha", type=onnx.AttributeProto.FLOAT, ref_attr_name="slope"))
+    function = helper.make_function("local", "F", ["a"], ["b"], [body], [helper.make_opsetid("", 24)], ["slope"])
+    model = model_of([helper.make_node("F", ["x"], ["y"], domain="local", slope=0.5)], opsets={"": 24, "local": 1})
+    model.functions.append(function)
+    g = from_model(model)
+    for found in (function_graph(g.functions["local", "F", ""]), function_graph(function)):
+        assert found.inputs == ("a",) and list(found.outputs) == ["b"] and found.opsets[""] == 24
+        assert found.op(0).attrs == {"alpha": AttrRef("slope", 1)}
+        assert found.graph["attributes"] == ("slope",)
+    function_graph(g.functions["local", "F", ""]).remove_node(0)
+    assert len(list(g.functions["local", "F", ""].ops())) == 1
+
+
+def test_weights_of_a_file_are_views_of_it(tmp_path: Path) -> None:
+    weight = np.random.default_rng(0).standard_normal((700, 900)).astype(np.float32)
+    path = tmp_path / "m.onnx"
+    onnx.save(model_of([ADD], initializers=[numpy_helper.from_array(weight, "w")]), path)
+    const = load(path).const("w")
+    assert const is not None
+    assert isinstance(const.raw(), memoryview)
+    np.testing.assert_array_equal(const.numpy(), weight)
+    assert not const.numpy().flags.writeable and not const.numpy().flags.owndata
+
+
+def test_external_data_is_mapped(tmp_path: Path) -> None:
+    (tmp_path / "w.bin").write_bytes(b"\0" * 4 + np.array([3, 4], np.float32).tobytes())
+    path = tmp_path / "m.onnx"
+    path.write_bytes(model_of([ADD], initializers=[external("w", "w.bin", offset=4, length=8)]).SerializeToString())
+    const = load(str(path)).const("w")
+    assert const is not None and const.numpy().tolist() == [3, 4]
+
+
+def test_a_file_out_of_order_is_sorted() -> None:
+    nodes = [helper.make_node("Abs", ["a"], ["y"]), helper.make_node("Neg", ["x"], ["a"])]
+    g = from_model(model_of(nodes))
+    assert [g.op(i).type for i in g.topological()] == ["Neg", "Abs"]
+
+
+# -------------------------------------------------------------------- what is refused
+
+
+def test_a_missing_file(tmp_path: Path) -> None:
+    assert code_of(lambda: load(tmp_path / "no.onnx")) == "file-not-found"
+    assert code_of(lambda: load(tmp_path)) == "file-unreadable"
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"just text\n", b'{"a": 1}', b"\n\n", b"PK\x03\x04", b"version https://git-lfs", b"\x08\x09"]
+)
+def test_a_file_that_is_not_onnx(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "x.onnx"
+    path.write_bytes(content)
+    assert code_of(lambda: load(path)) == "model-not-onnx"
+
+
+@pytest.mark.parametrize("size", [4, 200_000])
+def test_a_truncated_model_at_any_place(size: int) -> None:
+    weight = numpy_helper.from_array(np.ones(size, np.float64), "w")
+    data = model_of([ADD], initializers=[weight]).SerializeToString()
+    for end in {1, 2, len(data) // 3, len(data) // 2, len(data) - 9, len(data) - 1}:
+        assert code_of(lambda end=end: load(data[:end])) in ("model-truncated", "model-not-onnx")  # type: ignore[misc]
+    assert code_of(lambda: load(data[:-1])) == "model-truncated"
+
+
+def test_damage_inside_the_graph_is_not_a_crash() -> None:
+    weight = numpy_helper.from_array(np.ones(2, np.float32), "w")
+    data = model_of([ADD], initializers=[weight]).SerializeToString()
+    rng = np.random.default_rng(0)
+    for _ in range(300):
+        broken = bytearray(data)
+        broken[int(rng.integers(len(data)))] = int(rng.integers(256))
+        try:
+            load(bytes(broken))
+        except CoregraftError as error:
+            assert error.code
+
+
+@pytest.mark.parametrize("location", ["../w.bin", "/etc/hostname", "a/../../w.bin", "link.bin", "dir/w.bin", "", "."])
+def test_external_data_must_be_in_the_folder(location: str, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (tmp_path / "w.bin").write_bytes(bytes(8))
+    (folder / "link.bin").symlink_to(tmp_path / "w.bin")
+    (folder / "dir").symlink_to(tmp_path)
+    model = model_of([ADD], initializers=[external("w", location)])
+    (folder / "m.onnx").write_bytes(model.SerializeToString())
+    assert code_of(lambda: load(folder / "m.onnx")) == "external-data-outside"
+
+
+def test_missing_external_data(tmp_path: Path) -> None:
+    model = model_of([ADD], initializers=[external("w", "w.bin")])
+    (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
+    assert code_of(lambda: load(tmp_path / "m.onnx")) == "external-data-missing"
+    assert code_of(lambda: load(model)) == "external-data-missing"
+
+
+@pytest.mark.parametrize(
+    "place",
+    [{"offset": 1}, {"length": 4}, {"offset": -4}, {"offset": 2**62}, {"length": -8}, {"offset": 8}],
+)
+def test_external_data_that_does_not_fit(place: dict[str, int], tmp_path: Path) -> None:
+    (tmp_path / "w.bin").write_bytes(bytes(8))
+    model = model_of([ADD], initializers=[external("w", "w.bin", **place)])
+    assert code_of(lambda: from_model(model, tmp_path)) == "external-data-size"
+
+
+def broken_tensor(**fields: object) -> onnx.ModelProto:
+    tensor = TensorProto(**{"name": "w", "dims": [2], "data_type": 1, "raw_data": bytes(8)} | fields)  # type: ignore[arg-type]
+    return model_of([ADD], initializers=[tensor])
+
+
+def nested(depth: int) -> onnx.ModelProto:
+    model = onnx.ModelProto(ir_version=10, opset_import=[helper.make_opsetid("", 24)])
+    graph = model.graph
+    graph.input.extend([info("x"), info("c", [], TensorProto.BOOL)])
+    for _ in range(depth):
+        graph.output.add(name="y")
+        branch = graph.node.add(op_type="If", input=["c"], output=["y"])
+        graph = branch.attribute.add(name="then_branch", type=onnx.AttributeProto.GRAPH).g
+    graph.output.add(name="y")
+    graph.node.append(helper.make_node("Neg", ["x"], ["y"]))
+    return model
+
+
+REFUSED: dict[str, tuple[onnx.ModelProto, str]] = {
+    "cycle": (
+        model_of([helper.make_node("Add", ["x", "b"], ["a"]), helper.make_node("Neg", ["a"], ["b"]),
+                  helper.make_node("Abs", ["b"], ["y"])]), "graph-cycle",
+    ),
+    "self loop": (model_of([helper.make_node("Add", ["x", "y"], ["y"])]), "graph-cycle"),
+    "undefined operand": (model_of([helper.make_node("Add", ["x", "no"], ["y"])]), "value-undefined"),
+    "undefined output": (model_of([RELU], outputs=["no"]), "value-undefined"),
+    "two producers": (model_of([RELU, RELU]), "value-redefined"),
+    "input produced": (model_of([RELU], inputs=["x", "y"]), "value-redefined"),
+    "input twice": (model_of([RELU], inputs=["x", "x"]), "value-redefined"),
+    "output twice": (model_of([RELU], outputs=["y", "y"]), "value-redefined"),
+    "initializer twice": (
+        model_of([ADD], initializers=[numpy_helper.from_array(np.array([1, 2], np.float32), "w")] * 2), "value-redefined",
+    ),
+    "raw data too short": (broken_tensor(raw_data=bytes(7)), "initializer-size"),
+    "raw data too long": (broken_tensor(raw_data=bytes(9)), "initializer-size"),
+    "typed data too short": (broken_tensor(data_type=7, raw_data=None, int64_data=[1]), "initializer-size"),
+    "no data": (broken_tensor(raw_data=None), "initializer-size"),
+    "negative dim": (broken_tensor(dims=[-2]), "initializer-size"),
+    "two negative dims": (broken_tensor(dims=[-2, -1]), "initializer-size"),
+    "huge dims": (broken_tensor(dims=[2**40, 2**40]), "initializer-size"),
+    "huge and zero": (broken_tensor(dims=[2**62, 0], raw_data=b""), "initializer-size"),
+    "unknown type": (broken_tensor(data_type=99), "dtype-unknown"),
+    "undefined type": (broken_tensor(data_type=0), "dtype-unknown"),
+    "segment": (broken_tensor(raw_data=None, segment=TensorProto.Segment(begin=0, end=8)), "tensor-segmented"),
+    "opset 1": (model_of([RELU], opsets={"": 1}), "opset-unsupported"),
+    "opset 6": (model_of([RELU], opsets={"": 6}), "opset-unsupported"),
+    "opset 29": (model_of([RELU], opsets={"": 29}), "opset-unsupported"),
+    "no opset": (model_of([RELU], opsets={"other": 1}), "opset-unsupported"),
+    "unknown domain": (model_of([helper.make_node("Relu", ["x"], ["y"], domain="d")]), "domain-unknown"),
+    "no outputs": (model_of([RELU], outputs=[]), "graph-empty"),
+    "attribute twice": (
+        model_of([onnx.NodeProto(op_type="Relu", input=["x"], output=["y"],
+                                 attribute=[helper.make_attribute("a", 1)] * 2)]), "attribute-repeated",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_broken_model_is_one_clear_error(name: str) -> None:
+    model, code = REFUSED[name]
+    assert code_of(lambda: load(model)) == code
+    assert code_of(lambda: load(model.SerializeToString())) == code
+
+
+def test_nesting_is_bounded() -> None:
+    load(nested(30).SerializeToString())
+    for depth in (31, 32, 60):
+        assert code_of(lambda depth=depth: load(nested(depth))) == "nesting-depth"  # type: ignore[misc]
+        assert code_of(lambda depth=depth: load(nested(depth).SerializeToString())) == "nesting-depth"  # type: ignore[misc]
+
+
+def test_every_supported_opset_loads() -> None:
+    for version in range(7, 29):
+        assert load(model_of([RELU], opsets={"": version})).opsets[""] == version
+
+
+def test_a_known_domain_without_ops_of_ours_loads() -> None:
+    node = helper.make_node("FusedConv", ["x"], ["y"], domain="com.microsoft")
+    g = load(model_of([node], opsets={"com.microsoft": 1}))
+    assert g.op(0) == Op("FusedConv", ("x",), ("y",), domain="com.microsoft", attrs=g.op(0).attrs, meta=g.op(0).meta)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no FIFOs")
+def test_external_data_that_is_not_a_file(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    model = model_of([ADD], initializers=[external("w", "pipe")])
+    assert code_of(lambda: from_model(model, tmp_path)) == "external-data-missing"
