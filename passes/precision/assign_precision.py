@@ -1,0 +1,222 @@
+"""Every value gets the element type it is computed in."""
+
+from __future__ import annotations
+
+import fnmatch
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+from coregraft.passes.precision import _half
+from coregraft.rewriter.dialect import DOMAIN
+from coregraft.rewriter.graph import Graph, Op
+from coregraft.rewriter.passes import APPROXIMATE, Context, Equivalence, Pass, Rewriter
+from coregraft.rewriter.schema import schema
+from coregraft.rewriter.types import Const, DType, TensorType
+
+#: Computed in fp32 whatever is asked: coordinates (H3.21), counts (H3.17), and what has bodies of its own.
+FULL_PRECISION = frozenset(
+    {"GridSample", "RoiAlign", "NonMaxSuppression", "Range", "If", "Loop", "Scan", "DFT", "STFT", "MelWeightMatrix"}
+)
+#: Constants of at most this many elements keep their op in fp32 when half precision cannot hold them.
+SMALL = 64
+_FLOATS = (DType.FLOAT, DType.FLOAT16, DType.BFLOAT16)
+_ALLOWED = {DType.FLOAT: "tensor(float)", DType.FLOAT16: "tensor(float16)"}
+
+
+@dataclass(frozen=True)
+class AssignPrecision(Pass):
+    """Give every floating-point value its compute type, fp16 or fp32, in the graph itself.
+
+    What it does
+    ------------
+    Decides for each op whether it is computed in fp16 or fp32, retypes values, casts constants once, and puts a Cast
+    where a value crosses from one to the other. Inputs and outputs keep the type they had unless ``io`` says
+    otherwise. An op stays in fp32 when the user says so, when it computes coordinates or counts, when a constant of
+    its is out of half-precision range, or when a small constant would lose more than rounding.
+
+    Why it matters
+    --------------
+    coremltools decides this on its own program: it raises constants below 6e-8 to 6e-8, computes ``(1 - m) * -3.4e38``
+    in fp16 as ``0 * -inf``, and ignores casts the author wrote (H3.01, H3.02, H3.22). In the graph the decision can be
+    seen, tested and compared, and weights are cast once.
+
+    Example
+    -------
+    ``y = Relu(x)`` becomes ``y = Cast(Relu(Cast(x, fp16)), fp32)`` with fp32 inputs and outputs.
+
+    Equivalence
+    -----------
+    Approximate: half precision has 11 bits; 5 % of the largest magnitude is a gross-error bound, not an estimate.
+
+    Options
+    -------
+    ``precision``: fp16 or fp32. ``keep_ops``: op types kept in fp32. ``keep_nodes``: node names (``*`` and ``?``
+    allowed) kept in fp32. ``io``: ``same``, or ``fp16`` for half-precision inputs and outputs.
+
+    Sources
+    -------
+    Hazard catalogue H3.01, H3.02, H3.21 to H3.23.
+    """
+
+    equivalence: ClassVar[Equivalence] = APPROXIMATE
+    bound: ClassVar[float] = 0.05
+    compares: ClassVar[Literal["region", "outputs"]] = "outputs"
+    precision: Literal["fp16", "fp32"] = "fp16"
+    keep_ops: tuple[str, ...] = ()
+    keep_nodes: tuple[str, ...] = ()
+    io: Literal["same", "fp16"] = "same"
+
+    def run(self, g: Graph, ctx: Context) -> None:
+        rw = ctx.rewriter(g)
+        io_types = {v: g.tensor_type(v) for v in (*g.inputs, *g.outputs.values())}
+        computed: dict[int, DType | None] = {}
+        for op_id in g.topological():
+            dtype, why = self._decide(g, g.op(op_id), ctx)
+            computed[op_id] = dtype
+            if dtype is not None:
+                ctx.count(dtype.name.lower())
+            if why and self.precision == "fp16":
+                ctx.note(f"{g.op(op_id).label} stays in fp32: {why}")
+        if self.io == "fp16" and self.precision == "fp16":
+            self._retype_io(g, rw)
+            io_types = {v: g.tensor_type(v) for v in g.inputs}
+        casts: dict[tuple[str, DType], str] = {}
+        for op_id in g.topological():
+            dtype = computed.get(op_id)
+            if dtype is not None:
+                _retype(g, rw, op_id, dtype, casts)
+        self._restore_outputs(g, rw, io_types, casts)
+
+    def _decide(self, g: Graph, op: Op, ctx: Context) -> tuple[DType | None, str]:
+        """The type an op is computed in (None: it has no floating point) and why it is not the one asked for."""
+        kinds = [k.dtype for v in (*op.inputs, *op.outputs) if v and (k := g.tensor_type(v)) is not None]
+        if not any(k in _FLOATS for k in kinds):
+            return None, ""
+        if any(op.bodies()):
+            return DType.FLOAT, "it has bodies"
+        if op.type == "Cast" and not op.domain and all(k in _FLOATS for k in kinds):
+            return None, ""  # where a value crosses already; a pair that goes there and back is a clean-up's business
+        if self.precision == "fp32":
+            return DType.FLOAT, ""
+        if op.type in FULL_PRECISION:
+            return DType.FLOAT, "it computes coordinates or counts"
+        if op.type in self.keep_ops or any(fnmatch.fnmatchcase(op.name, p) for p in self.keep_nodes):
+            return DType.FLOAT, "asked for"
+        if not _takes(op, DType.FLOAT16):
+            return DType.FLOAT, "the op has no half-precision form"
+        for i, value in enumerate(op.inputs):
+            const = g.const(value) if value else None
+            if const is None or const.dtype not in _FLOATS or not _operand_takes(op, i, DType.FLOAT16):
+                continue
+            array = const.numpy()
+            if _half.overflows(array):
+                return DType.FLOAT, f"constant {value} is out of range (CG323)"
+            if const.size <= SMALL and _half.loses(array):
+                return DType.FLOAT, f"constant {value} is too small (CG302)"
+        return DType.FLOAT16, ""
+
+    def _retype_io(self, g: Graph, rw: Rewriter) -> None:
+        for name in g.inputs:
+            kind = g.tensor_type(name)
+            if kind is not None and kind.dtype is DType.FLOAT:
+                rw.set_type(name, TensorType(DType.FLOAT16, kind.shape))
+
+    def _restore_outputs(
+        self, g: Graph, rw: Rewriter, io_types: dict[str, TensorType | None], casts: dict[tuple[str, DType], str]
+    ) -> None:
+        outputs = dict(g.outputs)
+        for name, value in outputs.items():
+            wanted, found = io_types.get(value), g.tensor_type(value)
+            if wanted is None or found is None or wanted.dtype == found.dtype:
+                continue
+            producer = g.producer(value)
+            if producer is not None:
+                rw.at((producer,), "AssignPrecision")
+            outputs[name] = _cast(g, rw, value, wanted.dtype, casts)
+        if outputs != dict(g.outputs):
+            rw.set_outputs(outputs)
+
+
+def _retype(g: Graph, rw: Rewriter, op_id: int, dtype: DType, casts: dict[tuple[str, DType], str]) -> None:
+    """Let an op compute in ``dtype``: operands cast where they are not, results retyped."""
+    op = g.op(op_id)
+    rw.at((op_id,), "AssignPrecision")
+    inputs = []
+    for i, value in enumerate(op.inputs):
+        kind = g.tensor_type(value) if value else None
+        fixed = op.type == "Cast" or not _operand_takes(op, i, dtype)
+        if kind is None or kind.dtype not in _FLOATS or kind.dtype is dtype or fixed:
+            wrong = kind is not None and kind.dtype in _FLOATS and not _operand_takes(op, i, kind.dtype)
+            inputs.append(_cast(g, rw, value, DType.FLOAT, casts) if wrong and op.type != "Cast" else value)
+        else:
+            inputs.append(_cast(g, rw, value, dtype, casts))
+    attrs: dict[str, Any] = dict(op.attrs)
+    for name in ("to", "dtype", "output_dtype"):
+        if name in attrs and attrs[name] in _FLOATS:
+            attrs[name] = int(dtype)
+    if isinstance(attrs.get("value"), Const) and attrs["value"].dtype in _FLOATS:
+        attrs["value"] = Const.of(attrs["value"].numpy(), dtype)
+    if tuple(inputs) != op.inputs or attrs != dict(op.attrs):
+        rw.update(op_id, inputs=inputs, attrs=attrs)
+    for i, value in enumerate(op.outputs):
+        kind = g.tensor_type(value) if value else None
+        if kind is not None and kind.dtype in _FLOATS and _result_takes(op, i, dtype):
+            rw.set_type(value, TensorType(dtype, kind.shape))
+
+
+def _cast(g: Graph, rw: Rewriter, value: str, dtype: DType, casts: dict[tuple[str, DType], str]) -> str:
+    """A value in another type: one cast constant or one Cast op for all who need it."""
+    known = casts.get((value, dtype))
+    if known is not None:
+        return known
+    const = g.const(value)
+    if const is not None and value not in g.graph.get("inputs", ()):
+        made: str = rw.const(_lazily(const, dtype), f"{value}/{_short(dtype)}")
+    else:
+        made = rw.insert("Cast", [value], {"to": int(dtype)}, outputs=None, name=f"{value}/{_short(dtype)}")
+    casts[value, dtype] = made
+    return made
+
+
+def _lazily(const: Const, dtype: DType) -> Const:
+    """The constant in another type; a large one is converted when its bytes are asked for, not kept twice."""
+    if const.nbytes < 1 << 16:
+        return Const.of(const.numpy(), dtype)
+    return Const(dtype, const.shape, lambda: const.numpy().astype(dtype.numpy))
+
+
+def _short(dtype: DType) -> str:
+    return "fp16" if dtype is DType.FLOAT16 else "fp32"
+
+
+def _takes(op: Op, dtype: DType) -> bool:
+    """Whether every floating-point result of an op can be of a type."""
+    if op.domain == DOMAIN:
+        return True
+    found = schema(op.domain, op.type)
+    if found is None or op.domain:
+        return False
+    return all(_result_takes(op, i, dtype) for i in range(len(op.outputs)))
+
+
+def _operand_takes(op: Op, index: int, dtype: DType) -> bool:
+    return _allows(op, index, dtype, "inputs")
+
+
+def _result_takes(op: Op, index: int, dtype: DType) -> bool:
+    return _allows(op, index, dtype, "outputs")
+
+
+def _allows(op: Op, index: int, dtype: DType, which: str) -> bool:
+    """Whether the schema allows a type at an operand or result (the last formal one may be variadic)."""
+    if op.domain == DOMAIN:
+        return True
+    found = schema(op.domain, op.type)
+    formal = list(getattr(found, which)) if found is not None else []
+    if not formal:
+        return False
+    kind = formal[min(index, len(formal) - 1)].type_str
+    for constraint in found.type_constraints:
+        if constraint.type_param_str == kind:
+            return _ALLOWED[dtype] in constraint.allowed_type_strs
+    return bool(kind == _ALLOWED[dtype])
