@@ -137,7 +137,7 @@ def evaluate(text: str, sizes: Mapping[str, int | Poly]) -> int | Poly | None:
     try:
         tree = ast.parse(_NAME.sub(numbered, text), mode="eval").body
         return _walk(tree, [sizes.get(name, symbol(name)) for name in names])
-    except (SyntaxError, _NotAFormula, ZeroDivisionError, ValueError):
+    except (SyntaxError, _NotAFormulaError, ZeroDivisionError, ValueError):
         return None
 
 
@@ -173,12 +173,13 @@ def at_most(a: int | Poly, b: int | Poly) -> bool | None:
         return gap >= 0
     factors = [factor for atoms, factor in gap.terms if atoms]
     offset = sum(factor for atoms, factor in gap.terms if not atoms)
-    if min(factors) > 0 and sum(f for atoms, f in gap.terms if atoms and all(map(_NAME.fullmatch, atoms))) + offset >= 0:
+    least = sum(factor for atoms, factor in gap.terms if atoms and all(map(_NAME.fullmatch, atoms)))
+    if min(factors) > 0 and least + offset >= 0:
         return True
     return False if max(factors) < 0 and offset < 0 else None
 
 
-class _NotAFormula(Exception):
+class _NotAFormulaError(Exception):
     pass
 
 
@@ -208,7 +209,7 @@ def _walk(node: ast.expr, names: list[int | Poly]) -> int | Poly:
             return (_walk(left, names) + divisor - 1) // divisor
         case ast.Call(func=ast.Name(id=name), args=[first, second]) if name in _CALLS:
             return _CALLS[name](_walk(first, names), _walk(second, names))  # type: ignore[no-any-return]
-    raise _NotAFormula
+    raise _NotAFormulaError
 
 
 def _terms(value: int | Poly) -> tuple[tuple[tuple[str, ...], int], ...]:

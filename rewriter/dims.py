@@ -16,7 +16,10 @@ from coregraft.rewriter.types import Dim, TensorType
 def symbolic_dims(g: Graph) -> tuple[str, ...]:
     """The names of the dims of a graph's inputs, in order of appearance; formulas over other names are left out."""
     texts = dict.fromkeys(
-        d for v in g.inputs if (kind := g.tensor_type(v)) and kind.shape for d in kind.shape
+        d
+        for v in g.inputs
+        if (kind := g.tensor_type(v)) and kind.shape
+        for d in kind.shape
         if isinstance(d, str) and d not in dim_expr.UNNAMED
     )
     names = {t for t in texts if dim_expr.parse(t) == dim_expr.symbol(t)}
@@ -48,15 +51,17 @@ def pin_dims(g: Graph, dims: Mapping[str, int], shapes: Mapping[str, tuple[int, 
     _substitute(g, sizes, known)
     for mismatch in _inferred(g):
         if mismatch.op not in broken:
-            raise UsageError("shape-conflict", f"with these sizes an op cannot run: {mismatch.problem}", node=mismatch.op,
-                             hint="Give the sizes that the model was made for.")  # fmt: skip
+            problem = f"with these sizes an op cannot run: {mismatch.problem}"
+            hint = "Give the sizes that the model was made for."
+            raise UsageError("shape-conflict", problem, node=mismatch.op, hint=hint)
 
 
 def _checked(g: Graph, dims: Mapping[str, int]) -> dict[str, int]:
     there = symbolic_dims(g)
     for name, size in dims.items():
         if name not in there:
-            hint = f"The model's dims are: {', '.join(there)}." if there else "The model's dims have no names; use --shape."
+            known = f"The model's dims are: {', '.join(there)}."
+            hint = known if there else "The model's dims have no names; use --shape."
             raise UsageError("dim-unknown", f'no input has a dim named "{name}"', hint=hint)
         if size < 1:
             raise UsageError("shape-conflict", f'dim "{name}" cannot be {size}')
@@ -66,7 +71,8 @@ def _checked(g: Graph, dims: Mapping[str, int]) -> dict[str, int]:
 def _bind(g: Graph, name: str, shape: tuple[int, ...], sizes: dict[str, int]) -> None:
     """Check a shape against its input, and take the sizes of the names that it fixes."""
     if name not in g.inputs:
-        raise UsageError("input-unknown", f'the model has no input "{name}"', hint=f"Its inputs are: {', '.join(g.inputs)}.")
+        hint = f"Its inputs are: {', '.join(g.inputs)}."
+        raise UsageError("input-unknown", f'the model has no input "{name}"', hint=hint)
     kind = g.tensor_type(name)
     if kind is None:
         raise UsageError("shape-conflict", "the input is not a tensor and has no shape", node=name)
@@ -81,12 +87,14 @@ def _bind(g: Graph, name: str, shape: tuple[int, ...], sizes: dict[str, int]) ->
             raise UsageError("shape-conflict", f'dim "{dim}" cannot be both {sizes[dim]} and {size}', node=name)
 
 
-def _agree(value: str, kind: TensorType, shape: tuple[int, ...], sizes: Mapping[str, int], known: Mapping[str, int]) -> None:
+def _agree(
+    value: str, kind: TensorType, shape: tuple[int, ...], sizes: Mapping[str, int], known: Mapping[str, int]
+) -> None:
     for dim, size in zip(kind.shape or (), shape, strict=False):
         fixed = _size(dim, sizes, known)
         if isinstance(fixed, int) and fixed >= 0 and fixed != size:
-            raise UsageError("shape-conflict", f'a dim of the input is {dim}{"" if dim == fixed else f" = {fixed}"}, not {size}',
-                             node=value)  # fmt: skip
+            said = f"{dim}" if dim == fixed else f"{dim} = {fixed}"
+            raise UsageError("shape-conflict", f"a dim of the input is {said}, not {size}", node=value)
 
 
 def _size(dim: Dim, sizes: Mapping[str, int], known: Mapping[str, int]) -> Dim:

@@ -101,7 +101,8 @@ def _each(function: Callable[..., Any], count: int) -> Callable[..., Any]:
             return None
         return function(*elements)
 
-    return np.frompyfunc(one, count, 1)
+    vectorized: Callable[..., Any] = np.frompyfunc(one, count, 1)
+    return vectorized
 
 
 def _lifted(function: Callable[..., Any], count: int = 2) -> _Rule:

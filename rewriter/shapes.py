@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from coregraft.rewriter import shape_values
-from coregraft.rewriter.graph import AttrRef, Graph, Op, RawAttr
+from coregraft.rewriter import shape_rules, shape_rules_compute, shape_values  # noqa: F401  # they register rules
+from coregraft.rewriter.graph import AttrRef, Graph, Op
 from coregraft.rewriter.opset import INTERNAL_OPSET
-from coregraft.rewriter.shape_rules import Site, rule_for
+from coregraft.rewriter.shape_schema import schema_types
+from coregraft.rewriter.shape_site import Site, rule_for
 from coregraft.rewriter.shape_values import Content
-from coregraft.rewriter.types import Const, Dim, DType, OpaqueType, TensorType, ValueType
+from coregraft.rewriter.types import Const, Dim, DType, TensorType, ValueType
 
 if TYPE_CHECKING:
     from coregraft.rewriter.rewriter import Rewriter
@@ -57,7 +58,7 @@ def infer_op_types(g: Graph, op_id: int) -> list[ValueType | None]:
         site = Site(op, [g.type_of(v) if v else None for v in op.inputs], lambda v: _content(g, v, cache))
         found = rule(site)
         if found is not None:
-            return found
+            return list(found)
     return Inference(g, lazily=True).results(op_id)
 
 
@@ -157,16 +158,16 @@ class Inference:
             if site.mismatch:
                 self.mismatches.append(Mismatch(op.label, site.mismatch))
             if found is not None:
-                return found
+                return list(found)
         function = self.functions.get((op.domain, op.type, op.overload))
         if function is not None:
             return self._call(op, function, types)
         control = _CONTROL.get(op.type) if op.domain == "" else None
         if control is not None:
-            bodies, found = control(self, op, types)
+            bodies, results = control(self, op, types)
             if keep_bodies:
                 self._set_bodies(op_id, op, bodies)
-            return found
+            return results
         return self._by_schema(op, types)
 
     def body(
@@ -219,35 +220,6 @@ class Inference:
         if content is None or not all(isinstance(x, (int, float, np.number)) for x in content.flat):
             return None
         return Const(kind.dtype, content.shape, content.astype(kind.dtype.numpy))
-
-
-def schema_types(
-    op: Op, types: Sequence[ValueType | None], data: Sequence[Const | None], opsets: Mapping[str, int]
-) -> list[ValueType | None]:
-    """The result types that onnx's own inference gives for one op; ``data`` are the operands that are constant."""
-    from onnx import NodeProto, checker, defs, numpy_helper, shape_inference
-
-    unknown: list[ValueType | None] = [None] * len(op.outputs)
-    version = opsets.get(op.domain, 1)
-    try:
-        schema = defs.get_schema(op.type, version, op.domain)
-    except defs.SchemaError:
-        try:  # born after the graph's opset
-            schema = defs.get_schema(op.type, defs.onnx_opset_version(), op.domain)
-        except defs.SchemaError:
-            return unknown
-    node = NodeProto(op_type=op.type, domain=op.domain)
-    node.input.extend(f"i{i}" if v else "" for i, v in enumerate(op.inputs))
-    node.output.extend(f"o{i}" if v else "" for i, v in enumerate(op.outputs))
-    plain = {name: value for name, value in op.attrs.items() if not isinstance(value, (Graph, AttrRef))}
-    node.attribute.extend(_attribute(name, value) for name, value in plain.items())
-    operands = {f"i{i}": _type_proto(kind) for i, kind in enumerate(types) if op.inputs[i]}
-    constants = {f"i{i}": numpy_helper.from_array(c.numpy()) for i, c in enumerate(data) if c is not None}
-    try:
-        found = shape_inference.infer_node_outputs(schema, node, operands, constants, ir_version=10)
-    except (shape_inference.InferenceError, checker.ValidationError, RuntimeError, ValueError):
-        return unknown  # an operand of unknown type, or an op that is wrong: the checker's to say
-    return [_value_type(found[f"o{i}"]) if f"o{i}" in found else None for i in range(len(op.outputs))]
 
 
 def completed(found: ValueType | None, declared: ValueType | None) -> ValueType | None:
@@ -413,45 +385,3 @@ def _content(g: Graph, value: str, cache: dict[str, Content | None]) -> Content 
 def _may_be_small(g: Graph, value: str) -> bool:
     kind = g.tensor_type(value)
     return kind is None or kind.shape is None or kind.static_shape is None or _is_small(kind)
-
-
-def _attribute(name: str, value: Any) -> Any:
-    from onnx import AttributeProto, helper, numpy_helper
-
-    if isinstance(value, RawAttr):
-        return AttributeProto.FromString(value.proto)
-    if isinstance(value, Const):
-        return helper.make_attribute(name, numpy_helper.from_array(value.numpy()))
-    if isinstance(value, tuple) and not value:
-        return AttributeProto(name=name, type=AttributeProto.INTS)
-    return helper.make_attribute(name, value)
-
-
-def _type_proto(kind: ValueType | None) -> Any:
-    from onnx import TypeProto
-
-    if isinstance(kind, OpaqueType):
-        return TypeProto.FromString(kind.proto)
-    proto = TypeProto()
-    if kind is None:
-        return proto
-    proto.tensor_type.elem_type = int(kind.dtype)
-    if kind.shape is not None:
-        proto.tensor_type.shape.SetInParent()
-        for d in kind.shape:
-            dim = proto.tensor_type.shape.dim.add()
-            if isinstance(d, int):
-                dim.dim_value = d
-            elif d is not None:
-                dim.dim_param = d
-    return proto
-
-
-def _value_type(proto: Any) -> ValueType | None:
-    if not proto.HasField("tensor_type"):
-        return OpaqueType(proto.SerializeToString()) if proto.WhichOneof("value") else None
-    tensor = proto.tensor_type
-    if not tensor.HasField("shape"):
-        return TensorType(DType(tensor.elem_type)) if tensor.elem_type else None
-    dims = (d.dim_value if d.HasField("dim_value") else d.dim_param or None for d in tensor.shape.dim)
-    return TensorType(DType(tensor.elem_type), tuple(dims))

@@ -30,7 +30,7 @@ def defaults_beyond(op: Op) -> dict[str, Any]:
     if op.domain or newest is None or known is None:
         return {}
     later = newest.attributes.keys() - known.attributes.keys()
-    return {name: value for name, value in op.attrs.items() if name in later and value == _default(newest, name)}
+    return {k: v for k, v in op.attrs.items() if k in later and v == _default(newest, k)}
 
 
 def _has(op: Op, types: list[TensorType | None], version: int) -> bool:
@@ -41,7 +41,8 @@ def _has(op: Op, types: list[TensorType | None], version: int) -> bool:
         return False  # the floor of a float quotient; the element types did not change
     formal = schema.inputs
     for i, kind in enumerate(types):
-        if kind is not None and kind.dtype and f"tensor({kind.dtype.name.lower()})" not in formal[min(i, len(formal) - 1)].types:
+        taken = formal[min(i, len(formal) - 1)].types
+        if kind is not None and kind.dtype and f"tensor({kind.dtype.name.lower()})" not in taken:
             return False
     return True
 

@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from onnx import helper, numpy_helper
+
 from coregraft.passes.opset.upgrade_opset import UpgradeOpset
 from coregraft.rewriter.graph import Graph
 from coregraft.rewriter.load import from_model
 from coregraft.rewriter.passes import Context
 from coregraft.rewriter.save import to_model
-from onnx import helper, numpy_helper
 
 Arrays = Mapping[str, np.ndarray[Any, Any]]
 

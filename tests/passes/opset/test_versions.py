@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pytest
+from onnx import defs, helper
+
 from coregraft.passes.opset import operands, semantics  # noqa: F401  # they register the adapters
 from coregraft.passes.opset.compatible import compatible, widened
 from coregraft.passes.opset.edit import ADAPTERS, WITHDRAWN, versions
 from coregraft.rewriter.opset import OLDEST_OPSET
-from onnx import defs, helper
 
 STEPS = [
     (op_type, before, after)
     for op_type, numbers in versions().items()
-    for before, after in zip(numbers, numbers[1:], strict=False)
+    for before, after in itertools.pairwise(numbers)
     if after > OLDEST_OPSET
 ]
 
