@@ -366,8 +366,7 @@ def _node_meta(n: onnx.NodeProto) -> Mapping[str, Any]:
 
 
 def _graph_facts(g: Graph, proto: onnx.GraphProto) -> None:
-    if proto.HasField("name"):
-        g.name = proto.name
+    g.name = proto.name
     if proto.HasField("doc_string"):
         g.graph["graph_doc"] = proto.doc_string
     if proto.metadata_props:

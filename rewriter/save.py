@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -122,7 +123,7 @@ def to_model(g: Graph, *, external: Place | None = None) -> onnx.ModelProto:
         oldest = onnx.helper.find_min_ir_version_for(rest.opset_import, ignore_unknown=True)
         model.ir_version = max(model.ir_version, oldest, _FUNCTIONS_IR if functions else _OLDEST_IR)
     model.MergeFrom(rest)
-    _Writer(external or _inline).graph(g, model.graph, {})
+    _Writer(external or _inline).graph(g, model.graph)
     for key, f in functions.items():
         model.functions.append(function_proto(f, key) if isinstance(f, Graph) else f)
     return model
@@ -132,7 +133,7 @@ def function_proto(g: Graph, key: tuple[str, str, str] | None = None) -> onnx.Fu
     """The function whose body is ``g``; ``key`` is (domain, name, overload), by default the one it was loaded with."""
     domain, name, overload = key or g.graph["function"]
     proto = onnx.GraphProto()
-    _Writer(_inline).graph(g, proto, {})
+    _Writer(_inline).graph(g, proto)
     f = onnx.FunctionProto(
         name=name, input=[i.name for i in proto.input], output=[o.name for o in proto.output],
         attribute=g.graph.get("attributes", ()), node=proto.node, domain=domain, value_info=proto.value_info,
@@ -157,15 +158,18 @@ class _Writer:
     def __init__(self, place: Place) -> None:
         self.place = place
 
-    def graph(self, g: Graph, out: onnx.GraphProto, outer: Mapping[str, str]) -> None:
-        """Write ``g`` into ``out``; ``outer`` renames the values it captures."""
-        name_of, copies = _final_names(g, outer)
+    def graph(self, g: Graph, out: onnx.GraphProto, outer: _Names | None = None) -> None:
+        """Write ``g`` into ``out``; ``outer`` names the values it captures when it is a body."""
+        names = _names(g, outer)
+        name_of = names.of
         for op_id in g.topological():
-            self.op(g.op(op_id), out.node.add(), name_of)
-        for public, source in copies:
-            out.node.add(op_type="Identity", input=[source], output=[public], name=f"{public}_output")
-        if "name" in g.graph:
-            out.name = g.name
+            self.op(g.op(op_id), out.node.add(), names)
+        for public, value in names.copies:
+            name = names.public[public]
+            out.node.add(op_type="Identity", input=[name_of[value]], output=[name], name=f"{name}_output")
+        name = g.graph.get("name", "graph")  # ONNX wants one; a file without has ""
+        if name:
+            out.name = name
         declared = g.graph.get("inputs", ())
         for value in g.values():
             const = g.const(value)
@@ -182,7 +186,7 @@ class _Writer:
         for value in declared:
             _info(out.input.add(), name_of[value], g, value)
         for public, value in g.outputs.items():
-            _info(out.output.add(), public, g, value)
+            _info(out.output.add(), names.public[public], g, value)
         known = {*declared, *g.outputs.values()}
         listed = [v for v in g.graph.get("value_info", ()) if v in g]
         known.update(listed)
@@ -193,7 +197,8 @@ class _Writer:
         if "graph_rest" in g.graph:
             out.MergeFromString(g.graph["graph_rest"])
 
-    def op(self, op: Op, out: onnx.NodeProto, name_of: Mapping[str, str]) -> None:
+    def op(self, op: Op, out: onnx.NodeProto, names: _Names) -> None:
+        name_of = names.of
         out.input.extend([name_of[v] if v else "" for v in op.inputs])
         out.output.extend([name_of[v] if v else "" for v in op.outputs])
         if op.name:
@@ -202,7 +207,7 @@ class _Writer:
         for name, value in op.attrs.items():
             if isinstance(value, Graph):
                 a = out.attribute.add(name=name, type=AttributeProto.GRAPH)
-                self.graph(value, a.g, {v: name_of[v] for v in op.captures})
+                self.graph(value, a.g, names.inside(op.captures))
             elif isinstance(value, Const):
                 a = out.attribute.add(name=name, type=AttributeProto.TENSOR)
                 self.tensor(value, a.t, None)
@@ -247,34 +252,60 @@ def _make_internal(tensor: TensorProto) -> None:
         tensor.data_location = TensorProto.DEFAULT
 
 
-def _final_names(g: Graph, outer: Mapping[str, str]) -> tuple[dict[str, str], list[tuple[str, str]]]:
-    """The names values get in the file, and the copies it needs: (public name, source).
+@dataclass(frozen=True, slots=True)
+class _Names:
+    """The names of a graph in the file. ``of`` is by value, ``public`` by output; ``copies`` are the (output, value)
+    pairs that take an Identity; ``new`` are the names that this graph or one around it did not have before."""
 
-    The value behind an output takes the output's public name, unless it is an input, a constant, captured, or
-    an output already; then the output is a copy. A value in the way of a public name or of a renamed capture gives way.
+    of: dict[str, str]
+    public: dict[str, str]
+    copies: list[tuple[str, str]]
+    new: frozenset[str]
+
+    def inside(self, captures: Iterable[str]) -> _Names:
+        """What a body must know."""
+        return _Names({v: self.of[v] for v in captures}, {}, [], self.new)
+
+
+def _names(g: Graph, outer: _Names | None) -> _Names:
+    """Name the values so that each output has its public name.
+
+    The value behind an output takes the public name, unless it is an input, a constant, captured, or an output
+    already; then the output is a copy of it. A value whose name is taken by that gives way. Inputs and outputs of a
+    body go by position, so theirs may give way as well.
+
+    Raises:
+        GraphError: ``value-redefined``: an output that cannot have its public name.
     """
     inputs = g.graph.get("inputs", ())
-    name_of = {v: outer.get(v, v) for v in g.values() if not g.pred[v] and g.const(v) is None}
-    name_of |= {v: v for v in (*inputs, *(value for public, value in g.outputs.items() if value == public))}
-    copies = []
-    for public, value in g.outputs.items():
-        if value == public:
-            continue
-        if value in name_of or g.const(value) is not None:
-            copies.append((public, value))
-        else:
-            name_of[value] = public
-    taken = {*name_of.values(), *g.outputs, *outer.values()}
-    for v in g.values():
-        if v in name_of:
-            continue
-        name, n = v, 0
-        while name in taken or (n and name in g):
+    new = outer.new if outer else frozenset()
+    name_of = dict(outer.of) if outer else {v: v for v in inputs}
+    taken = {*new, *name_of.values()}
+
+    def free(name: str) -> str:
+        n = 0
+        found = name
+        while found in taken or (n and found in g):
             n += 1
-            name = f"{v}_{n}"
-        name_of[v] = name
-        taken.add(name)
-    return name_of, [(public, name_of[value]) for public, value in copies]
+            found = f"{name}_{n}"
+        taken.add(found)
+        return found
+
+    public = {p: name_of[v] if p == v in name_of else free(p) for p, v in g.outputs.items()}
+    if outer is None and any(name != final for name, final in public.items()):
+        raise GraphError("value-redefined", "an output has the name of an input that it is not", node=g.name or None)
+    name_of |= {v: public[p] for p, v in g.outputs.items() if p == v}
+    copies = []
+    for name, value in g.outputs.items():
+        if name != value and (value in name_of or value in inputs or g.const(value) is not None):
+            copies.append((name, value))
+        else:
+            name_of[value] = public[name]
+    for value in g.values():
+        if value not in name_of:
+            name_of[value] = free(value)
+    changed = [final for v, final in name_of.items() if final != v] + [public[name] for name, _ in copies]
+    return _Names(name_of, public, copies, new.union(changed))
 
 
 def attribute(name: str, value: Any) -> AttributeProto:

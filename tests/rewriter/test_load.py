@@ -276,7 +276,7 @@ REFUSED: dict[str, tuple[onnx.ModelProto, str]] = {
     "input twice": (model_of([RELU], inputs=["x", "x"]), "value-redefined"),
     "output twice": (model_of([RELU], outputs=["y", "y"]), "value-redefined"),
     "initializer twice": (
-        model_of([ADD], initializers=[numpy_helper.from_array(np.array([1, 2], np.float32), "w")] * 2), "value-redefined",
+        model_of([ADD], initializers=[numpy_helper.from_array(np.ones(2, np.float32), "w")] * 2), "value-redefined",
     ),
     "raw data too short": (broken_tensor(raw_data=bytes(7)), "initializer-size"),
     "raw data too long": (broken_tensor(raw_data=bytes(9)), "initializer-size"),
