@@ -19,7 +19,7 @@ from coregraft.rewriter.dims import pin_dims
 from coregraft.rewriter.errors import InputError, UsageError
 from coregraft.rewriter.graph import Graph
 from coregraft.rewriter.manager import PassManager
-from coregraft.rewriter.pipeline import PipelineLike
+from coregraft.rewriter.pipeline import PipelineLike, parse_pipeline
 from coregraft.rewriter.target import Target
 
 if TYPE_CHECKING:
@@ -123,7 +123,8 @@ def convert(
     before = count_ops(graph)
     pin_dims(graph, dims or {}, {name: tuple(shape) for name, shape in (shapes or {}).items()})
     require_pinned(graph)
-    done = PassManager(passes if passes is not None else _default_passes(goal, precision), goal).run_in_place(graph)
+    chosen = ["upgrade-opset", *parse_pipeline(passes)] if passes is not None else _default_passes(goal, precision)
+    done = PassManager(chosen, goal).run_in_place(graph)
     if rung is None:
         require_lowerings(graph, goal)
     after = count_ops(graph)
