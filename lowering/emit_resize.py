@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +10,7 @@ import numpy as np
 from coregraft.lowering.registry import lower
 from coregraft.lowering.vars import cast, is_float, like, named, reshape
 from coregraft.lowering.windows import text
+from coregraft.passes.decompose._resample import Axis, Mode, axes_of, nearest
 from coregraft.rewriter.graph import Op
 from coregraft.rewriter.types import Array
 
@@ -38,16 +38,6 @@ _PADDING = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class _Axis:
-    """One resized axis: sizes before and after, and ONNX's scale."""
-
-    index: int
-    size: int
-    out: int
-    scale: float
-
-
 @lower(
     "Resize",
     attrs="antialias axes coordinate_transformation_mode cubic_coeff_a exclude_outside extrapolation_value "
@@ -56,7 +46,7 @@ class _Axis:
 def resize(b: Emitter, op: Op) -> Any:
     """``resize_bilinear`` where MIL's grid is ONNX's; nearest as a repetition, or as a gather of constant indices."""
     x = b.var(op.inputs[0])
-    axes = [axis for axis in _axes(b, op) if axis.size != axis.out or axis.scale != 1]
+    axes = _axes(b, op)
     mode = text(b.attr(op, "mode"))
     coordinates = text(b.attr(op, "coordinate_transformation_mode"))
     if not axes:
@@ -67,8 +57,9 @@ def resize(b: Emitter, op: Op) -> Any:
         return _nearest(b, op, x, axes, coordinates)
     if mode != "linear":
         b.refuse(op, f"Core ML has no {mode} interpolation", _MATRIX)
-    if b.attr(op, "exclude_outside") or (b.attr(op, "antialias") and min(axis.scale for axis in axes) < 1):
-        b.refuse(op, "Core ML's resize neither excludes outside samples nor filters against aliasing", _MATRIX)
+    # exclude_outside says nothing here: a sample outside has the value of the edge, which takes over its weight.
+    if b.attr(op, "antialias") and min(axis.scale for axis in axes) < 1:
+        b.refuse(op, "Core ML's resize does not filter against aliasing", _MATRIX)
     return _linear(b, op, x, axes, coordinates)
 
 
@@ -114,32 +105,19 @@ def _rounded_pixels(b: Emitter, grid: Any, sizes: Sequence[int], aligned: bool) 
     return b.mb.round(x=pixels)
 
 
-def _axes(b: Emitter, op: Op) -> list[_Axis]:
-    """Every axis of the input with its sizes and scale, by ONNX's rules for ``scales``, ``sizes`` and ``axes``."""
+def _axes(b: Emitter, op: Op) -> list[Axis]:
+    """The axes that the op changes, sizes and scales by ONNX's rules for ``scales``, ``sizes`` and ``axes``."""
     shape = b.shape(op.inputs[0])
     chosen = [axis % len(shape) for axis in b.attr(op, "axes") or range(len(shape))]
     scales = b.need_const(op, 2, "the scales of a Resize")
     sizes = b.need_const(op, 3, "the sizes of a Resize")
-    found = {i: _Axis(i, n, n, 1.0) for i, n in enumerate(shape)}
-    if scales is not None and scales.size:
-        for i, scale in zip(chosen, scales.tolist(), strict=True):
-            found[i] = _Axis(i, shape[i], int(np.floor(np.float32(shape[i]) * np.float32(scale))), scale)
-        return list(found.values())
-    if sizes is None:
-        b.refuse(op, "it has neither scales nor sizes")
-    wanted = dict(zip(chosen, (int(n) for n in sizes), strict=True))
-    policy = text(b.attr(op, "keep_aspect_ratio_policy"))
-    ratios = {i: n / shape[i] for i, n in wanted.items()}
-    if policy != "stretch":
-        common = (min if policy == "not_larger" else max)(ratios.values())
-        wanted = {i: int(np.floor(shape[i] * common + 0.5)) for i in wanted}
-        ratios = dict.fromkeys(wanted, common)
-    for i, n in wanted.items():
-        found[i] = _Axis(i, shape[i], n, ratios[i])
-    return list(found.values())
+    found = axes_of(shape, chosen, scales, sizes, text(b.attr(op, "keep_aspect_ratio_policy")), None)
+    if isinstance(found, str):
+        b.refuse(op, found)
+    return sorted((axis for axis in found if axis.size != axis.out or axis.scale != 1), key=lambda axis: axis.index)
 
 
-def _linear(b: Emitter, op: Op, x: Any, axes: Sequence[_Axis], coordinates: str) -> Any:
+def _linear(b: Emitter, op: Op, x: Any, axes: Sequence[Axis], coordinates: str) -> Any:
     rank = x.rank
     lead = 4 if rank == 3 else rank
     if rank < 3 or axes[0].index < (2 if rank == 3 else rank - 2):
@@ -169,9 +147,9 @@ def _linear(b: Emitter, op: Op, x: Any, axes: Sequence[_Axis], coordinates: str)
     return y if lead == rank else reshape(b, y, b.shape(op.outputs[0]), b.name(op))
 
 
-def _nearest(b: Emitter, op: Op, x: Any, axes: Sequence[_Axis], coordinates: str) -> Any:
-    rounding = text(b.attr(op, "nearest_mode"))
-    picks = [nearest_indices(axis.size, axis.out, axis.scale, coordinates, rounding) for axis in axes]
+def _nearest(b: Emitter, op: Op, x: Any, axes: Sequence[Axis], coordinates: str) -> Any:
+    mode = Mode("nearest", coordinates, text(b.attr(op, "nearest_mode")), 0.0, exclude_outside=False, antialias=False)
+    picks = [nearest(axis, mode).astype(np.int32) for axis in axes]
     factors = {axis.index: _repetition(axis, pick) for axis, pick in zip(axes, picks, strict=True)}
     if x.rank in (4, 5) and axes[0].index >= x.rank - 2 and all(factors.values()) and is_float(x):
         return b.mb.upsample_nearest_neighbor(
@@ -185,41 +163,7 @@ def _nearest(b: Emitter, op: Op, x: Any, axes: Sequence[_Axis], coordinates: str
     return x
 
 
-def nearest_indices(size: int, out: int, scale: float, coordinates: str, rounding: str) -> Array:
-    """The input index that each output index of an axis reads, by ONNX's definition of nearest.
-
-    Args:
-        size: elements of the axis before.
-        out: elements after.
-        scale: ONNX's scale, which is not always ``out / size``.
-        coordinates: ``coordinate_transformation_mode``.
-        rounding: ``nearest_mode``.
-    """
-    i = np.arange(out, dtype=np.float32)
-    step = np.float32(scale)
-    half, one = np.float32(0.5), np.float32(1)
-    if coordinates == "align_corners":
-        at = i * np.float32(size - 1) / np.float32(out - 1) if out > 1 else np.zeros_like(i)
-    elif coordinates == "asymmetric":
-        at = i / step
-    elif coordinates == "pytorch_half_pixel" and out == 1:
-        at = np.zeros_like(i)
-    else:
-        at = (i + half) / step - half
-        if coordinates == "half_pixel_symmetric":
-            adjustment = np.float32(out) / (step * np.float32(size))
-            at = at + np.float32(size) / 2 * (one - adjustment)
-    rounded = {
-        "round_prefer_floor": np.ceil(at - half),
-        "round_prefer_ceil": np.floor(at + half),
-        "floor": np.floor(at),
-        "ceil": np.ceil(at),
-    }[rounding]
-    picked: Array = np.clip(rounded, 0, size - 1).astype(np.int32)
-    return picked
-
-
-def _repetition(axis: _Axis, pick: Array) -> int:
+def _repetition(axis: Axis, pick: Array) -> int:
     """How often every element is repeated, if that is all there is to it; else 0."""
     factor = axis.out // axis.size
     return factor if factor and np.array_equal(pick, np.arange(axis.size, dtype=np.int32).repeat(factor)) else 0

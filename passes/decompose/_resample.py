@@ -100,10 +100,8 @@ def coordinates(axis: Axis, mode: str) -> Array:
         return np.asarray(start * (size - one) + i * (end - start) * (size - one) / (out - one))
     if mode == "pytorch_half_pixel" and axis.out == 1:
         return np.zeros_like(i)
-    at = (i + _HALF) / scale - _HALF
-    if mode == "half_pixel_symmetric":
-        at = size / 2 * (one - out / (scale * size)) + at
-    return np.asarray(at)
+    offset = size / 2 * (one - out / (scale * size)) if mode == "half_pixel_symmetric" else np.float32(0)
+    return np.asarray(offset + (i + _HALF) / scale - _HALF)  # onnxruntime's order: the last bit may decide
 
 
 def nearest(axis: Axis, mode: Mode) -> Array:
