@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import reduce
 from typing import TYPE_CHECKING, Any
@@ -190,6 +191,10 @@ def nary(b: Emitter, op: Op) -> Any:
 
 # ---------------------------------------------------------------- selection
 
+#: Elements up to which a constant condition is written out in full.
+_MAX_FOLDED = 2**16
+
+
 @lower("Clip")
 def clip(b: Emitter, op: Op) -> Any:
     """``relu``, ``relu6`` or ``clip`` for constant float bounds in order; else ``maximum`` and ``minimum``.
@@ -223,15 +228,18 @@ def _bound(b: Emitter, op: Op, i: int) -> Any:
 
 @lower("Where")
 def where(b: Emitter, op: Op) -> Any:
-    """``select``; operands are broadcast before, since its inference does not look at the condition's shape."""
+    """``select``; operands are broadcast before it, since its inference ignores the condition's shape."""
     cond, x, y = (b.var(value) for value in op.inputs)
     shapes = [tuple(v.shape) for v in (cond, x, y)]
     if shapes[0] == shapes[1] == shapes[2] or shapes[1:] == [shapes[0], ()] or shapes[1:] == [(), shapes[0]]:
         return b.mb.select(cond=cond, a=x, b=y, name=b.name(op))
     shape = b.shape(op.outputs[0])
-    cond = broadcast_to(b, cond, shape)
     if np.broadcast_shapes(*shapes[1:]) != shape:
         x = broadcast_to(b, x, shape)
+    if cond.val is None or math.prod(shape) <= _MAX_FOLDED:
+        cond = broadcast_to(b, cond, shape)
+    else:  # coremltools would fold the repeats of a constant mask into the package; select broadcasts equal ranks
+        cond = broadcast_to(b, cond, (1,) * (len(shape) - len(shapes[0])) + shapes[0])
     return b.mb.select(cond=cond, a=x, b=y, name=b.name(op))
 
 
@@ -256,7 +264,7 @@ def _cast_to(b: Emitter, op: Op, target: DType) -> Any:
     x, source = b.var(op.inputs[0]), b.type(op.inputs[0]).dtype
     if target not in CANONICAL:
         b.refuse(op, f"Core ML has no {target.name.lower()}")
-    wanted = CANONICAL[target]
+    wanted = b.canonical(target, op.label)
     if target is DType.BFLOAT16 and source is not DType.BFLOAT16:
         b.refuse(op, "Core ML cannot round to bfloat16", "cast to float or float16 instead")
     if wanted is DType.BOOL and np_type(x).kind != "b":

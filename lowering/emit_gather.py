@@ -9,7 +9,17 @@ import numpy as np
 
 from coregraft.lowering import integers
 from coregraft.lowering.registry import lower
-from coregraft.lowering.shaping import axis_of, from_int32, inner_name, slice_axis, to_shape, via_int32
+from coregraft.lowering.shaping import (
+    axis_of,
+    broadcast_to,
+    from_int32,
+    inner_name,
+    iota,
+    operand,
+    slice_axis,
+    to_shape,
+    via_int32,
+)
 from coregraft.lowering.vars import reshape
 from coregraft.rewriter.graph import Op
 
@@ -93,7 +103,7 @@ def _with_batches(b: Emitter, indices: Any, batches: tuple[int, ...], wanted: tu
 def scatter_elements(b: Emitter, op: Op) -> Any:
     """``scatter_along_axis``; ``scatter_nd`` where the indices do not cover the data's other axes.
 
-    coremltools folds a scatter along an axis as if it always updated (mil-trap 2): constants take ``scatter_nd``, too.
+    coremltools folds a scatter along an axis as if it always updated: constants take ``scatter_nd``, too.
     """
     source = b.var(op.inputs[0])
     name = inner_name(b, op, source)
@@ -129,6 +139,25 @@ def scatter_nd(b: Emitter, op: Op) -> Any:
     updates = via_int32(b, b.var(op.inputs[2]))
     found = b.mb.scatter_nd(data=via_int32(b, source), indices=indices, updates=updates, mode=_mode(b, op), **name)
     return from_int32(b, op, found, source)
+
+
+@lower("TensorScatter", attrs="axis mode")
+def tensor_scatter(b: Emitter, op: Op) -> Any:
+    """New entries written into a cache, from an index of each batch on: ``scatter_along_axis``; ``concat`` at 0."""
+    cache, update = b.var(op.inputs[0]), b.var(op.inputs[1])
+    axis = axis_of(b, op, b.attr(op, "axis"), cache.rank)
+    size, shape = b.shape(op.inputs[0])[axis], b.shape(op.inputs[1])
+    if not operand(op, 2):
+        if shape[axis] == size:
+            return update
+        return b.mb.concat(values=[update, slice_axis(b, cache, axis, shape[axis], size)], axis=axis, name=b.name(op))
+    first = to_shape(b, b.var(op.inputs[2]), [shape[0] if i == 0 else 1 for i in range(len(shape))])
+    places = b.mb.add(x=first, y=iota(b, shape[axis], len(shape), axis))
+    if b.attr(op, "mode") in ("circular", b"circular"):
+        places = b.mb.mod(x=places, y=np.int32(size))
+    return b.mb.scatter_along_axis(
+        data=cache, indices=broadcast_to(b, places, shape), updates=update, axis=axis, mode="update", name=b.name(op)
+    )  # fmt: skip
 
 
 def _mode(b: Emitter, op: Op) -> str:

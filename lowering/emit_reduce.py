@@ -8,7 +8,7 @@ import numpy as np
 
 from coregraft.lowering import integers
 from coregraft.lowering.registry import lower
-from coregraft.lowering.shaping import axis_of, to_shape
+from coregraft.lowering.shaping import axis_of, full, slice_axis, to_shape
 from coregraft.lowering.vars import like, named, np_type
 from coregraft.rewriter.graph import Op
 from coregraft.rewriter.types import Array
@@ -72,7 +72,7 @@ def _integers(b: Emitter, op_type: str, x: Any, axes: Array, keep: bool, name: s
 
 
 def _integer_mean(b: Emitter, op: Op, x: Any, axes: Array, keep: bool, name: str | None) -> Any:
-    """The sum divided toward zero: ``reduce_mean`` leaves inexact integer means open (mil-trap 14)."""
+    """The sum divided toward zero: ``reduce_mean`` leaves inexact integer means open."""
     count = int(np.prod([x.shape[a] for a in axes]))
     total = _fold(b, "reduce_sum", x, axes, keep, name if count == 1 else None)
     if count == 1:
@@ -132,7 +132,7 @@ def arg_reduction(b: Emitter, op: Op) -> Any:
 
 @lower("CumSum", attrs="exclusive reverse")
 def cumsum(b: Emitter, op: Op) -> Any:
-    """``cumsum``. A constant operand is summed here: coremltools cannot fold an exclusive sum (mil-trap 3)."""
+    """``cumsum``. A constant operand is summed here: coremltools cannot fold an exclusive sum."""
     x = b.var(op.inputs[0])
     given = b.need_const(op, 1, "axis")
     assert given is not None  # not optional
@@ -148,6 +148,33 @@ def _exclusive_sum(values: Array, axis: int, backwards: bool) -> Array:
     shifted = np.concatenate([np.zeros_like(np.take(ordered, [0], axis)), np.delete(ordered, -1, axis)], axis)
     sums = np.cumsum(shifted, axis, dtype=values.dtype)
     return np.flip(sums, axis) if backwards else sums
+
+
+@lower("CumProd", attrs="exclusive reverse")
+def cumprod(b: Emitter, op: Op) -> Any:
+    """Each element times the one 1, 2, 4, … before it: log n products, as MIL has no running product."""
+    x = b.var(op.inputs[0])
+    given = b.need_const(op, 1, "axis")
+    assert given is not None  # not optional
+    axis, shape = axis_of(b, op, int(given.reshape(())), x.rank), b.shape(op.inputs[0])
+    backwards, size = bool(b.attr(op, "reverse")), shape[axis]
+    if b.attr(op, "exclusive"):
+        x = _shifted(b, x, shape, axis, 1, backwards)
+    reach = 1
+    while reach < size:
+        x = b.mb.mul(x=x, y=_shifted(b, x, shape, axis, reach, backwards))
+        reach *= 2
+    return x
+
+
+def _shifted(b: Emitter, x: Any, shape: tuple[int, ...], axis: int, by: int, backwards: bool) -> Any:
+    """``x`` moved along an axis, ones where nothing is moved to."""
+    ones = full(b, (*shape[:axis], by, *shape[axis + 1 :]), 1, np_type(x))
+    if by == shape[axis]:
+        return ones
+    if backwards:
+        return b.mb.concat(values=[slice_axis(b, x, axis, by, shape[axis]), ones], axis=axis)
+    return b.mb.concat(values=[ones, slice_axis(b, x, axis, 0, shape[axis] - by)], axis=axis)
 
 
 @lower("TopK", attrs="axis largest sorted")

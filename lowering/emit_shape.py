@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from coregraft.lowering.emitter import canonical, canonical_array
+from coregraft.lowering.emitter import canonical_array
 from coregraft.lowering.registry import lower
 from coregraft.lowering.shaping import axis_of, broadcast_to, full, iota, to_shape
 from coregraft.lowering.vars import is_float, like, np_type, reshape, transpose
@@ -140,7 +140,7 @@ def constant(b: Emitter, op: Op) -> Any:
     """``const``."""
     (key, value), = op.attrs.items()  # the schema allows exactly one
     array = value.numpy() if isinstance(value, Const) else np.asarray(value, np.float32 if "float" in key else np.int64)
-    array = canonical_array(array, op.label)
+    array = canonical_array(array, op.label, fp16=b.target.has_fp16)
     return b.mb.const(val=array if array.ndim else array[()], name=b.name(op))
 
 
@@ -166,7 +166,8 @@ def constant_of_shape(b: Emitter, op: Op) -> Any:
     _check_rank(b, op, len(shape))
     _check_not_empty(b, op, shape)
     value = b.attr(op, "value")
-    array = canonical_array(value.numpy() if isinstance(value, Const) else np.zeros(1, np.float32), op.label)
+    array = canonical_array(value.numpy() if isinstance(value, Const) else np.zeros(1, np.float32), op.label,
+                            fp16=b.target.has_fp16)  # fmt: skip
     if not shape:
         return b.mb.const(val=array.reshape(())[()], name=b.name(op))
     return b.mb.fill(shape=np.array(shape, np.int32), value=array.ravel()[0], name=b.name(op))
@@ -176,7 +177,7 @@ def constant_of_shape(b: Emitter, op: Op) -> Any:
 def eye_like(b: Emitter, op: Op) -> Any:
     """``const``."""
     rows, columns = b.shape(op.inputs[0])
-    dtype = canonical(b.type(op.outputs[0]).dtype, op.label).numpy
+    dtype = b.dtype(op.outputs[0]).numpy
     return b.mb.const(val=np.eye(rows, columns, int(b.attr(op, "k")), dtype), name=b.name(op))
 
 
@@ -189,7 +190,8 @@ def range_op(b: Emitter, op: Op) -> Any:
     start, delta = b.const(op.inputs[0]), b.const(op.inputs[2])
     if start is not None and delta is not None:
         values = start.reshape(()) + np.arange(n) * delta.reshape(())
-        return b.mb.const(val=canonical_array(values.astype(start.dtype), op.label), name=b.name(op))
+        array = canonical_array(values.astype(start.dtype), op.label, fp16=b.target.has_fp16)
+        return b.mb.const(val=array, name=b.name(op))
     first, step = b.var(op.inputs[0]), b.var(op.inputs[2])
     steps = b.mb.mul(x=iota(b, n, 1, 0, np_type(first)), y=step)
     return b.mb.add(x=steps, y=first, name=b.name(op))

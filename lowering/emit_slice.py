@@ -48,7 +48,7 @@ def split(b: Emitter, op: Op) -> Any:
 
 @lower("Slice")
 def slice_op(b: Emitter, op: Op) -> Any:
-    """``slice_by_index``; an axis with a negative step is reversed before: MIL only steps forward (mil-trap 1)."""
+    """``slice_by_index``; an axis with a negative step is reversed before: MIL only steps forward."""
     x = b.var(op.inputs[0])
     rank = x.rank
     starts, ends = b.need_const(op, 1, "starts"), b.need_const(op, 2, "ends")

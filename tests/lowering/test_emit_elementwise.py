@@ -181,6 +181,14 @@ def test_where_broadcasts_its_condition() -> None:
     assert tuple(select.cond.shape) == (2, 3)
 
 
+def test_a_large_constant_condition_is_not_written_out() -> None:
+    mask, x = np.tri(64, dtype=bool)[None], _floats(2, 16, 64, 64)
+    c = case("Where", mask, x, np.float32(-1e4), constant=(0, 2))
+    assert mil_ops(c) == ["reshape", "select"]
+    assert find_op(c, "select").cond.val.size == mask.size
+    assert_right(c)
+
+
 def test_clip_of_equal_bounds_is_no_clip() -> None:
     assert mil_ops(case("Clip", _X, np.float32(1), np.float32(1), constant=(1, 2))) == ["maximum", "minimum"]
 

@@ -21,6 +21,16 @@ def _reduce(op: str, x: Any, axes: Any = None, **attrs: Any) -> Case:
     return case(f"Reduce{op}", *operands, constant=(1,), **attrs)
 
 
+def _running(x: Any, axis: int, exclusive: int, reverse: int) -> Any:
+    """CumProd by its definition; the op is younger than the internal opset."""
+    ordered = np.flip(x, axis) if reverse else x
+    if exclusive:
+        ones = np.ones_like(np.take(ordered, [0], axis))
+        ordered = np.concatenate([ones, np.delete(ordered, -1, axis)], axis)
+    products = np.cumprod(ordered, axis, dtype=x.dtype)
+    return np.flip(products, axis) if reverse else products
+
+
 REDUCE = [
     *[_reduce(op, _X, axes, keepdims=k) for op in _OPS for axes in (None, [1], [-1, 0], [0, 1, 2]) for k in (0, 1)],
     *[_reduce(op, _X, np.zeros(0), noop_with_empty_axes=1) for op in _OPS],
@@ -49,6 +59,11 @@ SUMS = [
     *[case("CumSum", x, np.array(a), constant=(1,), exclusive=e, reverse=r)
       for x in (_X, _I) for a in (0, 1, -2) for e in (0, 1) for r in (0, 1)],
 ]  # fmt: skip
+PRODUCTS = [
+    *[case("CumProd", x, np.array(a), constant=(1,), exclusive=e, reverse=r, want=[_running(x, a, e, r)])
+      for x in (_X, _I) for a in (0, -1) for e in (0, 1) for r in (0, 1)],
+    case("CumProd", _X[:1], np.array(0), constant=(1,), exclusive=1, want=[np.ones((1, 3, 4), np.float32)]),
+]  # fmt: skip
 TOPK = [
     *[case("TopK", _X, np.array([2]), constant=(1,), outputs=2, axis=a, largest=g) for a in (0, 1, -1) for g in (0, 1)],
     case("TopK", np.array([[5, -3, 9, 0]], np.int64), np.array([3]), constant=(1,), outputs=2),
@@ -57,7 +72,7 @@ TOPK = [
 
 
 @pytest.mark.parametrize("target", ["iOS15", "iOS18"])
-@pytest.mark.parametrize("c", [*REDUCE, *ARG, *SUMS, *TOPK], ids=str)
+@pytest.mark.parametrize("c", [*REDUCE, *ARG, *SUMS, *PRODUCTS, *TOPK], ids=str)
 def test_matches_onnx(c: Case, target: str) -> None:
     assert_right(c, target)
 

@@ -186,6 +186,24 @@ def test_non_zero_has_a_row_for_each_axis() -> None:
     assert lowered(case("NonZero", x, want=[np.zeros((2, 3), np.int64)])).program is not None
 
 
+_CACHE, _NEW = (_RNG.standard_normal((2, 3, n, 4)).astype(np.float32) for n in (6, 2))
+
+
+@pytest.mark.parametrize(
+    "c",
+    [
+        case("TensorScatter", _CACHE, _NEW),
+        case("TensorScatter", _CACHE, _NEW, np.array([1, 4])),
+        case("TensorScatter", _CACHE, _NEW, np.array([1, 5]), mode="circular"),
+        case("TensorScatter", _CACHE[:, 0], _NEW[:, 0], np.array([4, 0]), axis=1),
+        case("TensorScatter", _CACHE, _CACHE[::-1]),
+    ],
+    ids=str,
+)
+def test_cache_writes(c: Case) -> None:
+    assert_right(c)
+
+
 @pytest.mark.parametrize(
     "c",
     [
