@@ -59,14 +59,15 @@ class ReplaceDilatedConv(Rule):
       each. Any stride, dilation, padding, group, 1-D to 3-D; no tensor of rank above 5; static lengths only.
     * ``taps``: one 1x1 convolution a tap on a shifted slice, summed (or, ``concat-taps``, concatenated for one 1x1
       convolution). Works for lengths that are not known.
-    * ``zero-inflate``: the kernel with zeros in its gaps, written out.
+    * ``zero-inflate``: the kernel with zeros in its gaps, written out; for backends that refuse dilation.
     * ``keep``: nothing.
 
     ``auto`` leaves a convolution alone unless the zero-filled kernel would be ``min-blowup`` times the kernel, or
-    reach over more than ``max-extent`` elements, or take more than ``max-kernel-bytes``. Then it takes the cheapest
-    by the cost model in ``coregraft.passes.conv.dilation_cost``: multiplies plus ``memory-weight`` times bytes of
-    weights, intermediates and movement. Taps are considered up to ``max-taps`` taps, the zero-filled kernel within
-    both limits. Weights must be constant. Nothing goes through ``space_to_batch``, which coremltools fuses back,
+    reach over more than ``max-extent`` elements, or take more than ``max-kernel-bytes``. Then it takes ``polyphase``
+    or, up to ``max-taps`` taps, ``taps``, whichever is cheaper by the cost model in
+    ``coregraft.passes.conv.dilation_cost``: multiplies plus ``memory-weight`` times bytes of weights, intermediates
+    and movement; unless the zero-filled kernel is within extent and bytes and cheaper still, which is what ``keep``
+    costs at worst. Weights must be constant. Nothing goes through ``space_to_batch``, which coremltools fuses back,
     wrongly (H2.05).
 
     Why it matters
@@ -187,12 +188,12 @@ class ReplaceDilatedConv(Rule):
         }
         strategy = self.strategy
         if strategy == "auto":
-            eligible = ["polyphase"]
-            if geometry.taps <= self.max_taps:
-                eligible.append("taps")
-            if geometry.max_extent <= self.max_extent and kernel_bytes <= self.max_kernel_bytes:
-                eligible.append("zero-inflate")
+            eligible = ["polyphase", "taps"] if geometry.taps <= self.max_taps else ["polyphase"]
             strategy = min(eligible, key=lambda s: costs[s].score(self.memory_weight))
+            within = geometry.max_extent <= self.max_extent and kernel_bytes <= self.max_kernel_bytes
+            score = costs[strategy].score(self.memory_weight)
+            if within and costs["zero-inflate"].score(self.memory_weight) <= score:
+                return NoMatch("kept: filled with zeros ({}) it is cheaper than {}", costs["zero-inflate"], strategy)
         return Choice(strategy, geometry, tuple(plan), costs, kernel_bytes)
 
     def _worth_it(self, geometry: ConvGeometry, kernel_bytes: int) -> bool:

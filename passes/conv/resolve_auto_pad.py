@@ -23,8 +23,8 @@ class ResolveAutoPad(Rule):
     ------------
     Replaces ``auto_pad`` of Conv, ConvInteger, QLinearConv, AveragePool, LpPool and MaxPool by the ``pads`` it stands
     for: VALID always, SAME_UPPER and SAME_LOWER where the input length is known or the stride is 1. Beside SAME a
-    pool's ``ceil_mode`` has no effect, and goes with it; a pool with dilation or with a stride above its kernel is left
-    alone, since ONNX and onnxruntime then disagree about SAME. Negative pads of a Conv become a Slice before it.
+    pool's ``ceil_mode`` has no effect, and goes with it; a pool with dilation or with a stride above its kernel is
+    left alone, since ONNX and onnxruntime then disagree about SAME. Negative pads of a Conv become a Slice before it.
     ConvTranspose has a pass of its own, ``canonical-conv-transpose``.
 
     Why it matters

@@ -23,6 +23,7 @@ from coregraft.passes.decompose._ranks import (
     runs,
     view_of,
 )
+from coregraft.passes.elementwise import BROADCASTING, UNARY
 from coregraft.rewriter.passes import NoMatch, OpBuilder, OpView, ValueView
 from coregraft.rewriter.types import Dim
 
@@ -406,26 +407,14 @@ def _make(op: OpBuilder, node: OpView, operands: Sequence[Any], **changed: Any) 
     return getattr(op.domain(node.domain), node.type)(*operands, **{**node.attrs, **changed})
 
 
-_UNARY = (
-    "Abs", "Acos", "Acosh", "Asin", "Asinh", "Atan", "Atanh", "BitwiseNot", "Cast", "Ceil", "Celu", "Clip",
-    "Cos", "Cosh", "DequantizeLinear", "Dropout", "Elu", "Erf", "Exp", "Floor", "Gelu", "HardSigmoid",
-    "HardSwish", "Identity", "IsInf", "IsNaN", "LeakyRelu", "Log", "Mish", "Neg", "Not", "QuantizeLinear",
-    "Reciprocal", "Relu", "Round", "Selu", "Shrink", "Sigmoid", "Sign", "Sin", "Sinh", "Softplus", "Softsign",
-    "Sqrt", "Swish", "Tan", "Tanh", "ThresholdedRelu",
-)  # fmt: skip
-_BROADCASTING = (
-    "Add", "And", "BitShift", "BitwiseAnd", "BitwiseOr", "BitwiseXor", "Div", "Equal", "Greater",
-    "GreaterOrEqual", "Less", "LessOrEqual", "Max", "Mean", "Min", "Mod", "Mul", "Or", "Pow", "PRelu", "Sub",
-    "Sum", "Where", "Xor",
-)  # fmt: skip
 _REDUCTIONS = (
     "ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp", "ReduceMax", "ReduceMean", "ReduceMin",
     "ReduceProd", "ReduceSum", "ReduceSumSquare",
 )  # fmt: skip
 
 HANDLERS: Mapping[str, Handler] = {
-    **dict.fromkeys(_UNARY, unary),
-    **dict.fromkeys(_BROADCASTING, broadcasting),
+    **dict.fromkeys(UNARY, unary),
+    **dict.fromkeys(BROADCASTING, broadcasting),
     **dict.fromkeys(_REDUCTIONS, reduction),
     **dict.fromkeys(("Squeeze", "Unsqueeze", "Flatten"), reshaping),
     **dict.fromkeys(("Softmax", "LogSoftmax", "Hardmax"), one_axis),
