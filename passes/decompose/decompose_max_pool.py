@@ -1,0 +1,92 @@
+"""MaxPool with dilation, or with indices, as the maximum of shifted slices."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from coregraft.passes.decompose import _windows
+from coregraft.passes.decompose._base import Decomposition, ints, need, wants
+from coregraft.passes.decompose._windows import PoolAxis
+from coregraft.rewriter.passes import Equivalence, NoMatch, OpBuilder, OpView
+from coregraft.rewriter.target import Target
+from coregraft.rewriter.types import DType
+
+
+@dataclass(frozen=True)
+class DecomposeMaxPool(Decomposition):
+    """Write a MaxPool that Core ML does not have as the maximum of shifted slices.
+
+    What it does
+    ------------
+    Pads with the lowest number of the type so that every window fits (which settles ``ceil_mode``), and takes the maximum
+    of one strided slice per tap, axis by axis: a 3x3 window costs 3 + 3 slices. When the ``Indices`` output is read, all
+    taps of a window are laid side by side instead; ArgMax tells which one it was, and a constant table where that tap
+    lies, in row- or column-major order (one or two spatial axes). Integers go through fp32, which holds 8 bits. Fires for
+    Core ML targets, where there are dilations or the indices are read. Spatial sizes must be known, pads explicit.
+
+    Why it matters
+    --------------
+    Core ML's pools have no dilation, and its max pool has one output.
+
+    Example
+    -------
+    ``y = MaxPool <kernel_shape = [2], dilations = [3]> (x)`` of 8 elements becomes ``y = Max(x[0:5], x[3:8])``.
+
+    Equivalence
+    -----------
+    Bit-exact.
+
+    Sources
+    -------
+    H4.11; ONNX MaxPool-22.
+    """
+
+    code: ClassVar[str] = "CG411"
+    equivalence: ClassVar[Equivalence] = Equivalence.BIT_EXACT
+    roots: ClassVar[tuple[str, ...]] = ("MaxPool",)
+
+    def wanted(self, node: OpView, target: Target) -> bool:
+        return target.ops is not None and (max(node.attr("dilations") or (1,)) > 1 or wants(node, 1))
+
+    def build(self, op: OpBuilder, node: OpView) -> Any:
+        x = need(node, 0)
+        axes = _windows.pool_axes(node)
+        if isinstance(axes, NoMatch):
+            return axes
+        if x.dtype is None:
+            return NoMatch("the type of the input is not known")
+        source = x if x.dtype.is_float else op.Cast(x, to=int(DType.FLOAT))
+        lowest = np.array(np.finfo(source.dtype.numpy).min, source.dtype.numpy)
+        wide = _windows.padded(op, source, axes, op.const(lowest))
+        indices = wants(node, 1)
+        if not indices:
+            y = _windows.over_windows(op, wide, axes, lambda slices: op.Max(*slices))
+        elif len(axes) > 2 or x.static_shape is None:
+            return NoMatch("its indices are read, and it has more than two spatial axes or an unknown size")
+        else:
+            y, places = _with_indices(op, wide, axes, x.static_shape, column_major=node.attr("storage_order") == 1)
+        y = y if x.dtype.is_float else op.Cast(y, to=int(x.dtype))
+        if not wants(node, 1):
+            return y if len(node.op.outputs) == 1 or not node.op.outputs[1] else NoMatch("its unused Indices are still there")
+        return (y, places) if node.op.outputs[0] else places
+
+
+def _with_indices(op: OpBuilder, wide: Any, axes: Sequence[PoolAxis], shape: Sequence[int], column_major: bool) -> tuple[Any, Any]:
+    columns = [wide]
+    for i, axis in enumerate(axes):
+        columns = [piece for column in columns for piece in _windows.taps(op, column, axis, i + 2)]
+    last = len(axes) + 2
+    stacked = op.Concat(*(op.Unsqueeze(c, ints(op, [last])) for c in columns), axis=last)
+    y = op.ReduceMax(stacked, ints(op, [last]), keepdims=0)
+    # A window's first tap wins among equals, in the order of the window whatever the storage order is.
+    which = op.ArgMax(stacked, axis=last, keepdims=0)
+    table = _windows.flat_positions(axes, column_major)
+    n_taps = table.shape[-1]
+    row = np.arange(table[..., 0].size, dtype=np.int64).reshape(table.shape[:-1]) * n_taps
+    place = op.Gather(op.const(table.ravel()), op.Add(which, op.const(row)), axis=0)
+    channel = np.arange(shape[0] * shape[1], dtype=np.int64) * int(np.prod(shape[2:]))
+    return y, op.Add(place, op.const(channel.reshape(*shape[:2], *(1 for _ in axes))))
