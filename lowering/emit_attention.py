@@ -65,7 +65,7 @@ class _Mask:
 )
 def attention(b: Emitter, op: Op) -> Any:
     """``softmax(cap(q @ kᵀ * scale) + mask) @ v``; query heads that share keys become rows of one product."""
-    flat = b.type(op.inputs[0]).rank == 3
+    flat = b.var(op.inputs[0]).rank == 3
     q, k, v = _heads(b, op, flat)
     k, v, past = _with_past(b, op, k, v)
     sizes = _Sizes(int(q.shape[0]), int(q.shape[1]), int(k.shape[1]), int(q.shape[2]), past, int(k.shape[2]))

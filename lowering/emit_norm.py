@@ -28,7 +28,7 @@ def batch_normalization(b: Emitter, op: Op) -> Any:
         return _training_batch_norm(b, op, x, parameters)
     if any(v.val is None for v in parameters):
         return _standardise(b, op, x, mean, variance, scale, bias)
-    dims = _batch_norm_dims(b, op)
+    dims = None if 3 <= x.rank <= 5 else _batch_norm_dims(b.shape(op.inputs[0]))
     gain = scale.val.astype(np.float64) / np.sqrt(variance.val.astype(np.float64) + b.attr(op, "epsilon"))
     y = b.mb.batch_norm(
         x=x if dims is None else reshape(b, x, dims),
@@ -243,14 +243,10 @@ def _standardise(b: Emitter, op: Op, x: Any, mean: Any, variance: Any, scale: An
     return b.mb.add(x=y, y=along_channels(bias), name=b.name(op))
 
 
-def _batch_norm_dims(b: Emitter, op: Op) -> list[int] | None:
-    """The shape in which ``batch_norm`` takes the input; None where its own will do."""
-    rank = b.type(op.inputs[0]).rank
-    if rank is not None and 3 <= rank <= 5:
-        return None
-    shape = b.shape(op.inputs[0])
+def _batch_norm_dims(shape: tuple[int, ...]) -> list[int]:
+    """The shape of rank 3 in which ``batch_norm`` takes an input of a rank that it lacks."""
     if len(shape) < 2:
-        return [shape[0] if shape else 1, 1, 1]  # ONNX reads a vector as N samples of one channel
+        return [*shape, 1, 1]  # ONNX reads a vector as N samples of one channel
     return [shape[0], shape[1], math.prod(shape[2:])]
 
 

@@ -144,7 +144,7 @@ def _linear(b: Emitter, op: Op, x: Any, axes: Sequence[Axis], coordinates: str) 
         sampling_mode=sampling,
         **named(b.name(op) if lead == rank else None),
     )
-    return y if lead == rank else reshape(b, y, b.shape(op.outputs[0]), b.name(op))
+    return y if lead == rank else reshape(b, y, [*shape[:2], axes[0].out], b.name(op))
 
 
 def _nearest(b: Emitter, op: Op, x: Any, axes: Sequence[Axis], coordinates: str) -> Any:

@@ -174,18 +174,21 @@ class Emitter:
         return found
 
     def shape(self, name: str) -> tuple[int, ...]:
-        """The shape of a value.
+        """The shape of a value: what the graph says of it, else what MIL made of it.
 
         Raises:
             UnsupportedError: ``shape-unknown`` when a dim is not a number.
         """
         kind = self.type(name)
-        if kind.static_shape is None:
+        if kind.static_shape is not None:
+            return kind.static_shape
+        var = next((scope.vars[name] for scope in reversed(self._scopes) if name in scope.vars), None)
+        if var is None or not all(isinstance(d, (int, np.integer)) for d in var.shape):
             raise UnsupportedError(
                 "shape-unknown", f'the shape of "{name}" is not known at compile time: {kind}', node=name,
                 hint="it depends on the data, or an input dim is not pinned (--dim NAME=VALUE)",
             )  # fmt: skip
-        return kind.static_shape
+        return tuple(int(d) for d in var.shape)
 
     def producer(self, name: str) -> Op | None:
         """The op that defines a value; None for inputs and constants."""

@@ -30,7 +30,7 @@ def test_batch_norm(shape: tuple[int, ...]) -> None:
     assert agree(batch_norm(*shape, epsilon=0.01)) == ["batch_norm"]
 
 
-@pytest.mark.parametrize("shape", [(4, 3)])
+@pytest.mark.parametrize("shape", [(4,), (4, 3)])
 def test_batch_norm_of_a_rank_that_mil_lacks_is_reshaped(shape: tuple[int, ...]) -> None:
     assert agree(batch_norm(*shape)) == ["reshape", "batch_norm", "reshape"]
 
