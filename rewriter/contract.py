@@ -71,7 +71,7 @@ class Pass:
     def __init_subclass__(cls, **keywords: Any) -> None:
         super().__init_subclass__(**keywords)
         if "name" not in cls.__dict__:
-            cls.name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "-", cls.__name__).lower()
+            cls.name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "-", cls.__name__.lstrip("_")).lower()
 
     def run(self, g: Graph, ctx: Context) -> None:
         """Rewrite ``g`` through ``ctx.rewriter(g)``. Nothing else may be changed, and nothing is returned."""

@@ -103,17 +103,24 @@ class PassManager:
         return PipelineResult(g, tuple(reports))
 
     def check(self, graph: Graph) -> list[Finding]:
-        """What the pipeline would rewrite, in match-only mode. Clean-ups that normalise the graph do run, on a copy,
-        so that findings are about what a conversion would see."""
+        """What the pipeline would rewrite; see :meth:`check_and_run`."""
+        return self.check_and_run(graph)[0]
+
+    def check_and_run(self, graph: Graph) -> tuple[list[Finding], Graph]:
+        """What each pass with a code finds, and the graph that the whole pipeline leaves; ``graph`` is not changed.
+
+        Every pass looks, in match-only mode, at the graph as the passes before it leave it: that is what a
+        conversion would rewrite.
+        """
         g = graph.copy()
         found: list[Finding] = []
-        for pass_, _ in self._schedule:
-            ctx = self._context(pass_)
+        for pass_, automatic in self._schedule:
+            if automatic and facts.violated(next(iter(pass_.ensures)), g) is None:
+                continue
             if pass_.code:
-                found.extend(pass_.check(g, ctx))
-            else:
-                self._run_one(pass_, g, True, [])
-        return list(dict.fromkeys(found))
+                found.extend(pass_.check(g, self._context(pass_)))
+            self._run_one(pass_, g, automatic, [])
+        return list(dict.fromkeys(found)), g
 
     # ---------------------------------------------------------------- one pass
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -120,7 +121,8 @@ class RuleGroup(Pass):
         ctx.rewrite(g, self.rules())
 
     def check(self, g: Graph, ctx: Context) -> list[Finding]:
-        return [finding for rule in self.rules() for finding in rule.check(g, ctx)]
+        found = [finding for rule in self.rules() for finding in rule.check(g, ctx) if finding.code]
+        return [dataclasses.replace(finding, pass_name=self.name) for finding in found]
 
 
 class OpBuilder:

@@ -1,1 +1,62 @@
-"""The command line."""
+"""The command line: one module a command, imported when that command runs, so that ``--help`` is immediate."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+import click
+
+#: Command -> its one-line help. The module of the same name holds ``command``.
+COMMANDS = {
+    "check": "Find what will go wrong with a model on Apple hardware.",
+    "convert": "Convert an ONNX model to a Core ML package.",
+    "demo": "Show everything on a small network that needs no download.",
+    "explain": "Explain a rule, by its code or name.",
+    "passes": "List the passes and rules.",
+    "rewrite": "Rewrite an ONNX model, ONNX to ONNX.",
+}
+
+
+class LazyGroup(click.Group):
+    """A group that imports a command only when it runs."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(f"coregraft.cli.{cmd_name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(sorted(COMMANDS.items()))
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            import difflib
+
+            near = difflib.get_close_matches(args[0], COMMANDS, 1)
+            if near:
+                error.message += f" Did you mean '{near[0]}'?"
+            raise
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="coregraft", prog_name="coregraft")
+def main() -> None:
+    """A linter and compiler that takes ONNX models to Apple's Core ML.
+
+    Exit codes: 0 done, 1 findings, 2 usage, 3 input rejected, 4 cannot be converted.
+    """
+
+
+def run(argv: list[str] | None = None) -> Any:
+    """Call the command line from Python; raises SystemExit."""
+    return main(args=argv)

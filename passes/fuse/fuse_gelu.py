@@ -84,7 +84,10 @@ class _Tanh(Rule):
     def pattern(self, op: Any, x: Any) -> Any:
         square = op.any_of(op.Mul(x, x), op.Pow(x, 2))
         cube = op.any_of(op.Pow(x, 3), op.Mul(square, x))
-        summed = op.Add(x, op.any_of(op.Mul(cube, _CUBE), op.Mul(op.Mul(x, _CUBE), square), op.Mul(x, op.Mul(square, _CUBE))))
+        scaled_cube = op.any_of(
+            op.Mul(cube, _CUBE), op.Mul(op.Mul(x, _CUBE), square), op.Mul(x, op.Mul(square, _CUBE))
+        )
+        summed = op.Add(x, scaled_cube)
         factored = op.Add(op.any_of(op.Mul(square, _CUBE), op.Mul(op.Mul(x, _CUBE), x)), 1.0)
         inside = op.any_of(
             op.Mul(summed, _TANH_GAIN),

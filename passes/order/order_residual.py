@@ -9,8 +9,6 @@ import numpy as np
 
 from coregraft.rewriter.passes import REASSOCIATING, Equivalence, Match, OpBuilder, OpView, Rule, ValueView
 
-#: Ops that a backend may run in place, on the buffer of their operand (H2.07).
-IN_PLACE = frozenset({"Relu", "LeakyRelu", "PRelu", "Sigmoid", "Clip", "BatchNormalization", "HardSwish", "Swish", "Elu"})
 #: Largest finite half-precision number: a clip there is the identity for finite data.
 HALF_MAX = 65504.0
 _DEPTH = 16
@@ -77,7 +75,7 @@ class OrderResidual(Rule):
         return _FORMS[self.form][1](op, m)
 
     def finding(self, m: Any) -> str:
-        return f"residual addition of {m.a.name} and a convolution branch that starts there: outputs may depend on its order"
+        return f"residual sum of {m.a.name} and a convolution branch from there: outputs may depend on the order"
 
 
 def _has_conv(value: ValueView, source: ValueView) -> bool:

@@ -13,7 +13,7 @@ from coregraft.rewriter.types import Array, Const
 
 #: Ops a mask passes through on its way to the softmax without being mixed with anything but scores.
 _PATH = frozenset(
-    "Add Sub Mul Where Expand Cast Reshape Unsqueeze Squeeze Transpose Slice Concat Tile Gather Identity Max Min".split()
+    ["Add", "Sub", "Mul", "Where", "Expand", "Cast", "Reshape", "Unsqueeze", "Squeeze", "Transpose", "Slice", "Concat", "Tile", "Gather", "Identity", "Max", "Min"]
 )
 _ENDS = frozenset({"Softmax", "LogSoftmax"})
 
@@ -92,8 +92,8 @@ class BoundMaskConstants(Pass):
             if isinstance(reached, str):
                 ctx.note(f"{g.op(op_id).label}: constant {g.op(op_id).inputs[k]} is left alone: {reached}")
                 continue
-            masks = 1 + sum(1 for i in reached if g.op(i).type in ("Add", "Sub") and i not in tainted and _joins(g, i, tainted))
-            masks += sum(1 for i in reached if i in tainted and i != op_id and g.op(i).type in ("Add", "Sub"))
+            sums = [i for i in reached if g.op(i).type in ("Add", "Sub") and i != op_id]
+            masks = 1 + sum(1 for i in sums if i in tainted or _joins(g, i, tainted))
             sites.append((op_id, k, masks))
         return sites
 

@@ -1,0 +1,107 @@
+"""``coregraft check``: what will go wrong, by rule code, without changing anything."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import click
+
+from coregraft.cli.envelope import FINDINGS, OK, Outcome, finish, json_option, progress
+from coregraft.cli.options import (
+    dim_option,
+    format_option,
+    model_argument,
+    parse_dims,
+    parse_shapes,
+    shape_option,
+    target_option,
+)
+
+
+@click.command("check", short_help="Find what will go wrong with a model on Apple hardware.")
+@model_argument
+@target_option
+@format_option
+@dim_option
+@shape_option
+@click.option("--select", multiple=True, metavar="CG1,CG301", help="Only codes that start with one of these.")
+@click.option("--ignore", multiple=True, metavar="CG207", help="No codes that start with one of these.")
+@json_option
+def command(
+    model: str,
+    target: str,
+    format_: str,
+    dims: tuple[str, ...],
+    shapes: tuple[str, ...],
+    select: tuple[str, ...],
+    ignore: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Say what will go wrong when MODEL runs through Core ML, by rule code, and which pass mends it.
+
+    Runs the default conversion pipeline in match-only mode. Exit code 1 when something was found.
+    """
+
+    def work() -> Outcome:
+        with progress("checking", hidden=as_json):
+            return check(model, target, format_, dims, shapes, _codes(select), _codes(ignore))
+
+    finish("check", as_json, work)
+
+
+def check(
+    model: str,
+    target: str,
+    format_: str,
+    dims: tuple[str, ...],
+    shapes: tuple[str, ...],
+    select: tuple[str, ...],
+    ignore: tuple[str, ...],
+) -> Outcome:
+    from coregraft.lowering import targets
+    from coregraft.passes.pipelines import convert_pipeline
+    from coregraft.rewriter.dims import pin_dims
+    from coregraft.rewriter.load import load
+    from coregraft.rewriter.manager import PassManager
+
+    goal = targets.get(target, format_)
+    graph = load(model)
+    pin_dims(graph, parse_dims(dims), parse_shapes(shapes))
+    manager = PassManager(convert_pipeline(goal, "fp16"), goal)
+    found, rewritten = manager.check_and_run(graph)
+    wanted = [
+        f for f in found if (not select or f.code.startswith(select)) and not (ignore and f.code.startswith(ignore))
+    ]
+    unsupported = [
+        {"node": op.label, "reason": reason}
+        for _, op in sorted(rewritten.ops())
+        if (reason := goal.why_not(op)) is not None
+    ]
+    result = {
+        "model": model,
+        "target": str(goal),
+        "findings": [
+            {"code": f.code, "rule": f.pass_name, "node": f.node, "message": f.message, "fix": f"pass {f.pass_name}"}
+            for f in wanted
+        ],
+        "no_lowering": unsupported,
+    }
+
+    def show() -> None:
+        for f in wanted:
+            click.echo(f"{f.code}  {f.node}: {f.message} [{f.pass_name}]")
+        for entry in unsupported:
+            click.echo(f"CG000  {entry['node']}: {entry['reason']}")
+        counts = Counter(f.code for f in wanted)
+        if unsupported:
+            counts["CG000"] = len(unsupported)
+        by_code = ", ".join(f"{code} x{n}" for code, n in sorted(counts.items()))
+        click.echo(f"{counts.total()} finding(s) for {goal}{': ' + by_code if by_code else ''}", err=True)
+        if wanted:
+            click.echo("`coregraft explain CODE` says why it matters; `coregraft convert` mends them.", err=True)
+
+    return Outcome(result, show, FINDINGS if wanted or unsupported else OK)
+
+
+def _codes(texts: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(code.strip().upper() for text in texts for code in text.split(",") if code.strip())

@@ -1,0 +1,102 @@
+"""``coregraft convert``: ONNX to a Core ML package."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from coregraft.cli.envelope import Outcome, finish, json_option, progress
+from coregraft.cli.options import (
+    dim_option,
+    format_option,
+    model_argument,
+    parse_dims,
+    parse_shapes,
+    passes_option,
+    shape_option,
+    target_option,
+)
+
+
+@click.command("convert", short_help="Convert an ONNX model to a Core ML package.")
+@model_argument
+@click.option("-o", "--output", required=True, type=click.Path(path_type=str), help="The .mlpackage, or .mlmodel.")
+@target_option
+@click.option("--precision", type=click.Choice(["fp16", "fp32"]), default="fp16", show_default=True, help="Compute type.")
+@format_option
+@dim_option
+@shape_option
+@passes_option
+@click.option(
+    "--fallback",
+    type=click.Choice(["auto", "custom", "cut", "error"]),
+    default="auto",
+    show_default=True,
+    help="What becomes of an op without a lowering.",
+)
+@click.option(
+    "--coremltools-pipeline",
+    type=click.Choice(["short", "default", "none"]),
+    default="short",
+    show_default=True,
+    help="coremltools' own passes; six of its default ones change results.",
+)
+@json_option
+def command(as_json: bool, **options: Any) -> None:
+    """Convert MODEL to a Core ML package.
+
+    Rewrites the graph first (see `coregraft passes`), decides precision in the graph, and writes the package whole or
+    not at all. The same model and options give the same bytes.
+    """
+
+    def work() -> Outcome:
+        with progress("converting", hidden=as_json):
+            return convert(**options)
+
+    finish("convert", as_json, work)
+
+
+def convert(
+    model: str,
+    output: str,
+    target: str,
+    precision: str,
+    format_: str,
+    dims: tuple[str, ...],
+    shapes: tuple[str, ...],
+    passes: str | None,
+    fallback: str,
+    coremltools_pipeline: str,
+) -> Outcome:
+    from coregraft.cli.report import print_passes
+    from coregraft.lowering import convert as lowering
+
+    done = lowering.convert(
+        model,
+        target=target,
+        precision=precision,
+        format=format_,
+        dims=parse_dims(dims),
+        shapes=parse_shapes(shapes),
+        passes=passes,
+        fallback=fallback,
+        coremltools_pipeline=coremltools_pipeline,
+    )
+    written = [str(path) for path in done.save(output)]
+    report = done.report
+    result = {"model": model, "written": written, **report.as_dict()}
+
+    def show() -> None:
+        print_passes(report.passes)
+        before, after, mil = (sum(c.values()) for c in (report.ops_before, report.ops_after, report.mil_ops))
+        click.echo(
+            f"{before} ONNX ops -> {after} after passes -> {mil} Core ML ops, "
+            f"{report.weight_bytes / 1e6:.1f} MB of weights, {report.precision}, {target} {format_}"
+        )
+        for entry in report.fallbacks:
+            click.echo("custom layer: " + ", ".join(f"{k} {v}" for k, v in entry.items()))
+        for path in written:
+            click.echo(f"wrote {path}")
+
+    return Outcome(result, show, warnings=list(report.warnings))

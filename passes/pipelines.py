@@ -1,0 +1,82 @@
+"""The default pipelines: what ``rewrite``, ``convert`` and ``check`` run when nobody says otherwise.
+
+They are lists of pass specs, so that they can be printed, edited and given back.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from coregraft.rewriter.target import Target
+
+Precision = Literal["fp16", "fp32", "mixed"]
+
+#: The model's own functions and control flow dissolved, constants folded, shapes worked out.
+NORMALISE = ("cleanup",)
+#: Chains that are one op to Core ML, and constants that belong into weights.
+FUSE = (
+    "fuse-pad-conv",
+    "fuse-batch-norm",
+    "fuse-matmul-batch-norm",
+    "fuse-conv-scale",
+    "fuse-conv-bias",
+    "fold-input-scale",
+    "push-batch-norm",
+    "fuse-layer-norm",
+    "fuse-rms-norm",
+    "fuse-gelu",
+    "fuse-hard-swish",
+    "fuse-swish",
+    "fuse-softmax",
+)
+#: Forms that coremltools or the hardware gets wrong.
+ORDER = ("root-of-square", "reciprocal-of-conv", "private-conv-bias", "order-residual")
+#: Dilated convolutions, and convolutions in canonical form.
+CONVOLUTIONS = ("replace-dilated-conv", "cancel-phase-pairs", "canonical-conv-transpose", "lift-conv3d")
+#: What a target lacks, in terms of what it has.
+DECOMPOSE = (
+    "decompose-scaler",
+    "decompose-einsum",
+    "decompose-qlinear-conv",
+    "decompose-qlinear-matmul",
+    "decompose-conv-integer",
+    "decompose-matmul-integer",
+    "decompose-dynamic-quantize-linear",
+    "decompose-deform-conv",
+    "decompose-resize",
+    "unroll-gru",
+    "unroll-lstm",
+    "unroll-rnn",
+)
+#: What half precision cannot hold.
+HALF = ("bound-mask-constants", "merge-tiny-scales", "raise-epsilon", "explicit-reciprocal")
+
+
+def rewrite_pipeline() -> list[str]:
+    """ONNX to ONNX: clean, fused, in a sturdy order, without dilated convolutions that blow up."""
+    return [*NORMALISE, *FUSE, *ORDER, "replace-dilated-conv", "cancel-phase-pairs", "cleanup"]
+
+
+def convert_pipeline(target: Target, precision: Precision) -> list[str]:
+    """Everything between a loaded model and its lowering for a target, the assignment of precision last."""
+    half = [*HALF, "assign-precision"] if precision != "fp32" else ["assign-precision{precision=fp32}"]
+    return [
+        *NORMALISE,
+        "resolve-auto-pad",
+        *FUSE,
+        *ORDER,
+        *DECOMPOSE,
+        *CONVOLUTIONS,
+        "split-high-rank",
+        "cleanup",
+        "form-linear",
+        *half,
+        "eliminate-identities",
+        "eliminate-dead-code",
+    ]
+
+
+def default_names() -> list[str]:
+    """The names of all passes that a default pipeline runs."""
+    specs = [*rewrite_pipeline(), *convert_pipeline(Target.any(), "fp16")]
+    return sorted({spec.partition("{")[0] for spec in specs})
