@@ -23,7 +23,9 @@ from coregraft.cli.options import (
 @model_argument
 @click.option("-o", "--output", required=True, type=click.Path(path_type=str), help="The .mlpackage, or .mlmodel.")
 @target_option
-@click.option("--precision", type=click.Choice(["fp16", "fp32"]), default="fp16", show_default=True, help="Compute type.")
+@click.option(
+    "--precision", type=click.Choice(["fp16", "fp32"]), default="fp16", show_default=True, help="Compute type."
+)
 @format_option
 @dim_option
 @shape_option

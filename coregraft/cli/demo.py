@@ -70,7 +70,7 @@ def demo(folder: Path) -> Outcome:
     def show() -> None:
         _title("1. check: what will go wrong with demo.onnx on a phone")
         checked.show()
-        _title("2. convert to an ML Program: refused, since one op has no lowering and ML Programs have no custom layers")
+        _title("2. convert to an ML Program: refused; one op has no lowering, and ML Programs have no custom layers")
         click.echo(refused)
         _title("3. convert to a neural network: that op becomes a custom layer, with a Swift class to fill in")
         for entry in network.report.fallbacks:
@@ -84,8 +84,8 @@ def demo(folder: Path) -> Outcome:
         ops = result["ops"]
         assert isinstance(ops, dict)
         click.echo(
-            f"\nops: {ops['onnx']} in the ONNX model, {ops['after_passes']} after the passes, {ops['core_ml']} in Core ML;"
-            f" weights: {program.report.weight_bytes / 1e3:.0f} kB in half precision"
+            f"\nops: {ops['onnx']} in the ONNX model, {ops['after_passes']} after the passes, "
+            f"{ops['core_ml']} in Core ML; weights: {program.report.weight_bytes / 1e3:.0f} kB in half precision"
         )
         _title("6. files")
         for path in written:
@@ -131,7 +131,8 @@ def _print_dilated(rows: list[dict[str, Any]]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("dilated convolution", "dilation", "weights", "with zeros filled in", "ratio", box=None, pad_edge=False)
+    headings = ("dilated convolution", "dilation", "weights", "with zeros filled in", "ratio")
+    table = Table(*headings, box=None, pad_edge=False)
     for r in rows:
         sizes = [f"{r[k] / 1e3:.1f} kB" for k in ("weight_bytes", "zero_filled_bytes")]
         table.add_row(r["node"], str(r["dilation"]), *sizes, f"{r['ratio']:.0f}x")

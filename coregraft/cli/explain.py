@@ -49,7 +49,7 @@ def why(rule: str, model: str, node: str | None) -> Outcome:
         made = cls()
         rules.extend([made] if isinstance(made, Rule) else made.rules() if isinstance(made, RuleGroup) else [])
     if not rules:
-        raise UsageError("rule-without-pattern", f"{rule} rewrites whole graphs; there is no single op to explain it at")
+        raise UsageError("rule-without-pattern", f"{rule} rewrites whole graphs: no single op explains it")
     ops = [(i, op) for i, op in sorted(g.ops()) if node is None or node in (op.name, *op.outputs)]
     if not ops:
         raise UsageError("node-unknown", f'there is no op "{node}" after clean-up', node=node)

@@ -20,8 +20,8 @@ class ReciprocalOfConv(Rule):
     Why it matters
     --------------
     The default pass list of coremltools 9.0 turns ``c / conv(x)`` into ``conv(x) / c`` without a word, and
-    ``1 / conv(x)`` into ``conv(x)`` (H2.01). The reciprocal form is not folded. Our own short pass list leaves the miscompiling pass
-    out as well; this keeps the graph right under any list.
+    ``1 / conv(x)`` into ``conv(x)`` (H2.01). The reciprocal form is not folded. Our own short pass list leaves the
+    miscompiling pass out as well; this keeps the graph right under any list.
 
     Example
     -------

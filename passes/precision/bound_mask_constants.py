@@ -13,7 +13,8 @@ from coregraft.rewriter.types import Array, Const
 
 #: Ops a mask passes through on its way to the softmax without being mixed with anything but scores.
 _PATH = frozenset(
-    ["Add", "Sub", "Mul", "Where", "Expand", "Cast", "Reshape", "Unsqueeze", "Squeeze", "Transpose", "Slice", "Concat", "Tile", "Gather", "Identity", "Max", "Min"]
+    ("Add", "Sub", "Mul", "Where", "Max", "Min", "Cast", "Identity", "Expand", "Tile", "Reshape", "Unsqueeze")
+    + ("Squeeze", "Transpose", "Slice", "Concat", "Gather")
 )
 _ENDS = frozenset({"Softmax", "LogSoftmax"})
 
@@ -32,8 +33,8 @@ class BoundMaskConstants(Pass):
     Why it matters
     --------------
     ``(1 - mask) * finfo.min`` becomes a product with minus infinity in half precision, so every position that is not
-    masked is ``0 * -inf = NaN``; two masks of -4e4 add up to minus infinity; the Neural Engine mishandles minus infinity
-    in a softmax (H3.01).
+    masked is ``0 * -inf = NaN``; two masks of -4e4 add up to minus infinity; the Neural Engine mishandles minus
+    infinity in a softmax (H3.01).
 
     Example
     -------
