@@ -64,7 +64,7 @@ def slice_op(b: Emitter, op: Op) -> Any:
             b.refuse(op, f"axis {axis} has no known size", "pin the input shapes (--dim NAME=VALUE)")
         if not step:
             b.refuse(op, "a step is 0")
-        kept = range(int(size))[slice(int(first), int(last), int(step))]
+        kept = _places(int(first), int(last), int(step), int(size))
         if not kept:
             b.refuse(op, "its result is empty, and Core ML has no empty tensors")
         if step < 0:
@@ -81,6 +81,13 @@ def slice_op(b: Emitter, op: Op) -> Any:
     return b.mb.slice_by_index(
         x=x, begin=begin, end=end, stride=stride, begin_mask=whole, end_mask=whole.copy(), name=b.name(op)
     )  # fmt: skip
+
+
+def _places(first: int, last: int, step: int, size: int) -> range:
+    """The indices that ONNX's Slice takes. Going backwards, a start before the front is the front: unlike numpy's."""
+    low, high = (0, size) if step > 0 else (-1, size - 1)
+    start, end = (i + size if i < 0 else i for i in (first, last))
+    return range(min(max(start, 0), high), min(max(end, low), high), step)
 
 
 @lower("ReverseSequence", attrs="batch_axis time_axis")

@@ -122,6 +122,12 @@ def test_scatter_writes_its_mode_out(reduction: str) -> None:
     assert find_op(nd, "scatter_nd").mode.val == mode
 
 
+def test_a_start_before_the_front_is_the_front_going_backwards() -> None:
+    # ONNX clamps it to 0 (onnxruntime does, too); numpy, and onnx's reference implementation, find nothing there.
+    c = _slice(_X, [-9], [_MIN], [1], [-2])
+    assert_right(Case(c.type, c.operands, constant=c.constant, want=(_X[:, :1],)))
+
+
 def test_mil_never_steps_backwards() -> None:
     c = _slice(_X, [-1], [_MIN], [2], [-2])
     assert mil_ops(c) == ["reverse", "slice_by_index"]
