@@ -40,7 +40,7 @@ class Equation:
 
 @dataclass(frozen=True)
 class _MatMul:
-    """How to contract ``left`` with ``right``: ``lead`` are unmerged leading axes, the rest is merged to one axis each."""
+    """How to contract ``left`` with ``right``: ``lead`` axes stay as they are, the rest is merged to one axis each."""
 
     left: Term
     right: Term
@@ -107,7 +107,9 @@ def parse(text: str, shapes: Sequence[Sequence[Dim]]) -> Equation | str:
     return Equation(tuple(operands), result, sizes)
 
 
-def build(op: Any, equation: Equation, values: Sequence[Any], shapes: Sequence[Sequence[Dim]], constant: Sequence[bool]) -> Any:
+def build(
+    op: Any, equation: Equation, values: Sequence[Any], shapes: Sequence[Sequence[Dim]], constant: Sequence[bool]
+) -> Any:
     """Insert the ops of a parsed equation and return the value of its result.
 
     At most one label may be of unknown size, and it must not repeat within an operand.
@@ -125,7 +127,9 @@ def build(op: Any, equation: Equation, values: Sequence[Any], shapes: Sequence[S
             first, second, *pair = pair
             others = {label for t in (*terms, *pair) for label in t.labels}
             last = not terms and not pair
-            pair.insert(0, builder.contract(first, second, others | set(equation.result), equation.result if last else None))
+            pair.insert(
+                0, builder.contract(first, second, others | set(equation.result), equation.result if last else None)
+            )
         terms.append(pair[0])
     final = builder.sum_out(terms[0], equation.result)
     return builder.transpose(final, equation.result).value

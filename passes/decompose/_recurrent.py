@@ -18,7 +18,14 @@ GATES = {"RNN": 1, "GRU": 3, "LSTM": 4}
 DEFAULT_ACTIVATIONS = {"RNN": ("Tanh",), "GRU": ("Sigmoid", "Tanh"), "LSTM": ("Sigmoid", "Tanh", "Tanh")}
 #: Which activations take an alpha and a beta, and what they are when the op does not say. None: ONNX names no operator
 #: to take the default from, or onnxruntime takes another one, so there is no telling what the model means.
-_ALPHA = {"leakyrelu": 0.01, "hardsigmoid": 0.2, "elu": 1.0, "thresholdedrelu": None, "scaledtanh": None, "affine": None}
+_ALPHA = {
+    "leakyrelu": 0.01,
+    "hardsigmoid": 0.2,
+    "elu": 1.0,
+    "thresholdedrelu": None,
+    "scaledtanh": None,
+    "affine": None,
+}
 _BETA = {"hardsigmoid": 0.5, "scaledtanh": None, "affine": None}
 _PLAIN = {"relu": "Relu", "tanh": "Tanh", "sigmoid": "Sigmoid", "softsign": "Softsign", "softplus": "Softplus"}
 ACTIVATIONS = frozenset(_PLAIN) | frozenset(_ALPHA)
@@ -64,7 +71,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Direction:
-    """The constants of one direction: ``w`` [gates*hidden, input], ``r`` [gates*hidden, hidden], ``b`` [2*gates*hidden]."""
+    """One direction: ``w`` [gates*hidden, input], ``r`` [gates*hidden, hidden], ``b`` [2*gates*hidden]."""
 
     w: Array
     r: Array
@@ -75,9 +82,9 @@ class Direction:
     initial: tuple[Any, ...] = field(default=())
 
 
-def activations_of(kind: str, names: Sequence[str], alphas: Sequence[float], betas: Sequence[float], directions: int) -> (
-    list[tuple[Activation, ...]] | str
-):
+def activations_of(
+    kind: str, names: Sequence[str], alphas: Sequence[float], betas: Sequence[float], directions: int
+) -> list[tuple[Activation, ...]] | str:
     """The activations by direction; a string is the reason why they cannot be built.
 
     A function that takes no alpha consumes none of ``alphas``, likewise beta.
@@ -101,7 +108,9 @@ def activations_of(kind: str, names: Sequence[str], alphas: Sequence[float], bet
     return [tuple(built[i * n : (i + 1) * n]) for i in range(directions)]
 
 
-def unroll(op: Any, cell: Cell, direction: Direction, x: Any, lengths: Sequence[Any | None]) -> tuple[list[Any], list[Any]]:
+def unroll(
+    op: Any, cell: Cell, direction: Direction, x: Any, lengths: Sequence[Any | None]
+) -> tuple[list[Any], list[Any]]:
     """Insert one direction of the network.
 
     Args:
@@ -222,7 +231,10 @@ def _lstm(op: Any, cell: Cell, direction: Direction) -> _Step:
         candidate = g.build(op, clip(c), dtype)
         memory = op.Add(op.Mul(forget, memory), op.Mul(i, candidate))
         o = gate(o, p_o, memory)
-        return [op.Mul(o, out.build(op, memory, dtype)), memory]  # the clip is for the gates: the cell state is left alone
+        return [
+            op.Mul(o, out.build(op, memory, dtype)),
+            memory,
+        ]  # the clip is for the gates: the cell state is left alone
 
     return step
 

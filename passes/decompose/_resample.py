@@ -138,7 +138,9 @@ def weights(axis: Axis, mode: Mode) -> Array:
     if mode.exclude_outside:
         values = np.where(inside, values, 0)
     total = values.sum(axis=1, keepdims=True)
-    values = values / np.where(total == 0, 1, total)  # zero: all taps lie outside, and the extrapolation value goes there
+    values = values / np.where(
+        total == 0, 1, total
+    )  # zero: all taps lie outside, and the extrapolation value goes there
     matrix = np.zeros((axis.out, axis.size))
     rows = np.repeat(np.arange(axis.out), taps.shape[1])
     np.add.at(matrix, (rows, np.clip(taps, 0, axis.size - 1).ravel()), values.ravel())

@@ -1,7 +1,8 @@
 """Reading an image at computed places: interpolation as gathers from a table of pixels.
 
-The image is extended on all sides as far as any tap can reach once its coordinate has been clipped, so that no tap needs a
-test of its own: beyond the clipped range an image with zeros around it is 0, and one with repeated edges is its edge.
+The image is extended on all sides as far as any tap can reach once its coordinate has been clipped, so that no tap
+needs a test of its own: beyond the clipped range an image with zeros around it is 0, and one with repeated edges is
+its edge.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ REACH = {"nearest": 0, "linear": 1, "cubic": 2}
 
 @dataclass(frozen=True)
 class Table:
-    """Pixels by row: ``rows`` [batch·groups·extended size, channels]; the first pixel of the image is at ``before`` on each axis."""
+    """Pixels by row: ``rows`` [batch·groups·extended size, channels]; the image begins at ``before`` on each axis."""
 
     rows: Any
     batch: int

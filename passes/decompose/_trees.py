@@ -17,7 +17,13 @@ from coregraft.passes.decompose._base import ints, need, scalar
 from coregraft.rewriter.passes import NoMatch, OpBuilder, OpView
 from coregraft.rewriter.types import Array, DType
 
-_COMPARE = {"BRANCH_LEQ": "LessOrEqual", "BRANCH_LT": "Less", "BRANCH_GTE": "GreaterOrEqual", "BRANCH_GT": "Greater", "BRANCH_EQ": "Equal"}
+_COMPARE = {
+    "BRANCH_LEQ": "LessOrEqual",
+    "BRANCH_LT": "Less",
+    "BRANCH_GTE": "GreaterOrEqual",
+    "BRANCH_GT": "Greater",
+    "BRANCH_EQ": "Equal",
+}
 
 
 @dataclass(frozen=True)
@@ -62,7 +68,9 @@ def read(node: OpView, prefix: str, targets: int, max_elements: int) -> Ensemble
     nodes = {tree: sorted({i for _, path in leaves for i, _ in path}) for tree, leaves in paths.items()}
     n_nodes, n_leaves = max(1, *(len(v) for v in nodes.values())), max(len(v) for v in paths.values())
     if len(paths) * n_nodes * n_leaves > max_elements:
-        return NoMatch("{} trees of up to {} leaves make a matrix of more than max-elements={}", len(paths), n_leaves, max_elements)
+        return NoMatch(
+            "{} trees of up to {} leaves make a matrix of more than max-elements={}", len(paths), n_leaves, max_elements
+        )
     shape = (len(paths), n_nodes)
     found = Ensemble(
         _COMPARE[kinds[0]] if kinds else "LessOrEqual",
@@ -88,7 +96,9 @@ def read(node: OpView, prefix: str, targets: int, max_elements: int) -> Ensemble
     return found
 
 
-def _roots(keys: Sequence[tuple[int, int]], modes: Sequence[str], fan: Sequence[Any], place: dict[Any, int]) -> list[int]:
+def _roots(
+    keys: Sequence[tuple[int, int]], modes: Sequence[str], fan: Sequence[Any], place: dict[Any, int]
+) -> list[int]:
     """The node of each tree that no other node leads to, in order of the trees."""
     below = {place[keys[i][0], side[i]] for i, mode in enumerate(modes) if mode != "LEAF" for side in fan}
     return [i for i in range(len(keys)) if i not in below]
@@ -118,7 +128,9 @@ def scores(op: OpBuilder, node: OpView, ensemble: Ensemble, base: Sequence[float
     if ensemble.missing.any():
         hits = op.Or(hits, op.And(op.IsNaN(picked), op.const(ensemble.missing.reshape(1, -1))))
     by_tree = op.Transpose(op.Reshape(op.Cast(hits, to=int(DType.FLOAT)), ints(op, [-1, trees, nodes])), perm=[1, 0, 2])
-    reached = op.Cast(op.Equal(op.MatMul(by_tree, op.const(ensemble.turns)), op.const(ensemble.counts)), to=int(DType.FLOAT))
+    reached = op.Cast(
+        op.Equal(op.MatMul(by_tree, op.const(ensemble.turns)), op.const(ensemble.counts)), to=int(DType.FLOAT)
+    )
     total = op.ReduceSum(op.MatMul(reached, op.const(ensemble.values)), ints(op, [0]), keepdims=0)
     return op.Add(total, op.const(np.array(base, np.float32))) if any(base) else total
 

@@ -1,4 +1,4 @@
-"""From an ONNX RNN, GRU or LSTM op to its unrolled form: reading the op, and putting directions and layouts together."""
+"""From an ONNX RNN, GRU or LSTM op to its unrolled form: reading it, putting directions and layouts together."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ def unroll_op(op: OpBuilder, node: OpView, max_steps: int) -> tuple[Any, ...] | 
         finals.append(states)
     wanted = [bool(name) for name in node.op.outputs] + [False] * 3
     results = [_sequence(op, outputs, batch_first)] if wanted[0] else []
-    for i, states in enumerate(zip(*finals, strict=True)):
+    for i, final in enumerate(zip(*finals, strict=True)):
         if wanted[i + 1]:
-            joined = op.Concat(*states, axis=0) if len(states) > 1 else states[0]
+            joined = op.Concat(*final, axis=0) if len(final) > 1 else final[0]
             results.append(op.Transpose(joined, perm=[1, 0, 2]) if batch_first else joined)
     return tuple(results)
 
 
 def is_native(node: OpView) -> bool:
     """Whether Core ML's own recurrent op computes the same: what the lowering would take."""
-    names = [str(name).lower() for name in node.attr("activations") or ()]
+    names = [str(name).lower() for name in node.op.attrs.get("activations") or ()]
     half = len(names) // 2
     same = node.type != "LSTM" or node.attr("direction") != "bidirectional" or names[:half] == names[half:]
     plain = same and all(name in ("sigmoid", "tanh", "relu") for name in names)
@@ -70,7 +70,7 @@ def _read(node: OpView, max_steps: int) -> tuple[Cell, list[tuple[Activation, ..
     directions = 2 if node.attr("direction") == "bidirectional" else 1
     activations = activations_of(
         kind,
-        node.attr("activations") or (),
+        node.op.attrs.get("activations") or (),  # the schema default of RNN is for two directions
         node.attr("activation_alpha") or (),
         node.attr("activation_beta") or (),
         directions,
@@ -89,7 +89,13 @@ def _read(node: OpView, max_steps: int) -> tuple[Cell, list[tuple[Activation, ..
 
 
 def _direction(
-    op: OpBuilder, node: OpView, cell: Cell, x: ValueView, index: int, functions: tuple[Activation, ...], batch_first: bool
+    op: OpBuilder,
+    node: OpView,
+    cell: Cell,
+    x: ValueView,
+    index: int,
+    functions: tuple[Activation, ...],
+    batch_first: bool,
 ) -> Direction:
     w, r = need(node, 1).array(), need(node, 2).array()
     b = constant(node, 3)
@@ -99,10 +105,14 @@ def _direction(
     )
     reverse = node.attr("direction") == "reverse" or index == 1
     bias = b[index] if b is not None else np.zeros(2 * GATES[cell.kind] * cell.hidden, w.dtype)
-    return Direction(w[index], r[index], bias, peepholes[index] if peepholes is not None else None, functions, reverse, initial)
+    return Direction(
+        w[index], r[index], bias, peepholes[index] if peepholes is not None else None, functions, reverse, initial
+    )
 
 
-def _initial(op: OpBuilder, given: ValueView | None, cell: Cell, x: ValueView, index: int, batch_first: bool) -> ValueView:
+def _initial(
+    op: OpBuilder, given: ValueView | None, cell: Cell, x: ValueView, index: int, batch_first: bool
+) -> ValueView:
     """The state before the first step, [1, batch, hidden]; [1, 1, hidden] of zeros stands for any batch."""
     assert x.dtype is not None
     if given is None:

@@ -44,7 +44,8 @@ class PoolAxis:
 def pool_axes(node: OpView) -> tuple[PoolAxis, ...] | NoMatch:
     """The spatial axes of a MaxPool, AveragePool or LpPool with explicit pads.
 
-    With ``ceil_mode`` a last window that would start in the padding at the end is dropped, as onnxruntime and PyTorch do.
+    With ``ceil_mode`` a last window that would start in the padding at the end is dropped, as onnxruntime and PyTorch
+    do.
     """
     x, kernel = need(node, 0), node.attr("kernel_shape")
     if node.attr("auto_pad") != "NOTSET":

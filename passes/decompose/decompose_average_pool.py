@@ -18,11 +18,11 @@ class DecomposeAveragePool(Decomposition):
 
     What it does
     ------------
-    Pads with zeros so that every window fits, adds one strided slice per tap, axis by axis, and multiplies by one over the
-    number of elements that each window counts: those of the input, with ``count_include_pad`` those of the declared
-    padding too, never those beyond it that ``ceil_mode`` lets a window hang over. Fires for Core ML targets, where there
-    are dilations or a pad as long as the window (some windows then see nothing but padding). Spatial sizes must be known,
-    pads explicit.
+    Pads with zeros so that every window fits, adds one strided slice per tap, axis by axis, and multiplies by one
+    over the number of elements that each window counts: those of the input, with ``count_include_pad`` those of the
+    declared padding too, never those beyond it that ``ceil_mode`` lets a window hang over. Fires for Core ML targets,
+    where there are dilations or a pad as long as the window (some windows then see nothing but padding). Spatial
+    sizes must be known, pads explicit.
 
     Why it matters
     --------------
@@ -30,7 +30,8 @@ class DecomposeAveragePool(Decomposition):
 
     Example
     -------
-    ``y = AveragePool <kernel_shape = [2], dilations = [3]> (x)`` of 8 elements becomes ``y = (x[0:5] + x[3:8]) * [0.5, …]``.
+    ``y = AveragePool <kernel_shape = [2], dilations = [3]> (x)`` of 8 elements becomes ``y = (x[0:5] + x[3:8]) *
+    [0.5, …]``.
 
     Equivalence
     -----------

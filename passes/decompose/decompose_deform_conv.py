@@ -20,10 +20,10 @@ class DecomposeDeformConv(Decomposition):
 
     What it does
     ------------
-    Adds the offsets to the grid of the kernel's taps, reads the four pixels around every place from a table (zeros around
-    the image), weights them, applies the mask, and multiplies by the kernel as one MatMul. Groups, offset groups, strides,
-    pads, dilations, mask and bias are honoured; offsets may be constant or computed. Input and offsets need static
-    shapes and two spatial axes. Fires where the target has no lowering for the op.
+    Adds the offsets to the grid of the kernel's taps, reads the four pixels around every place from a table (zeros
+    around the image), weights them, applies the mask, and multiplies by the kernel as one MatMul. Groups, offset
+    groups, strides, pads, dilations, mask and bias are honoured; offsets may be constant or computed. Input and
+    offsets need static shapes and two spatial axes. Fires where the target has no lowering for the op.
 
     Why it matters
     --------------
@@ -88,7 +88,8 @@ def _grid(node: OpView, kernel: Sequence[int], window: Sequence[int]) -> list[Ar
     dilations = node.attr("dilations") or (1, 1)
     pads = node.attr("pads") or (0, 0, 0, 0)
     along = [
-        (np.arange(kernel[i]) * dilations[i])[:, None] + (np.arange(window[i]) * strides[i])[None, :] - pads[i] for i in range(2)
+        (np.arange(kernel[i]) * dilations[i])[:, None] + (np.arange(window[i]) * strides[i])[None, :] - pads[i]
+        for i in range(2)
     ]
     full = (*kernel, *window)
     rows = np.broadcast_to(along[0][:, None, :, None], full)

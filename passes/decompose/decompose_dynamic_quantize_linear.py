@@ -26,7 +26,8 @@ class DecomposeDynamicQuantizeLinear(Decomposition):
 
     Example
     -------
-    ``q, scale, zero = DynamicQuantizeLinear(x)`` becomes ReduceMin, ReduceMax, Sub, Div, Round, Clip and casts to uint8.
+    ``q, scale, zero = DynamicQuantizeLinear(x)`` becomes ReduceMin, ReduceMax, Sub, Div, Round, Clip and casts to
+    uint8.
 
     Equivalence
     -----------

@@ -25,7 +25,8 @@ class DecomposeEinsum(Decomposition):
 
     Why it matters
     --------------
-    Core ML has an einsum for two equations only, without repeated indices; the converter's general route refuses the rest.
+    Core ML has an einsum for two equations only, without repeated indices; the converter's general route refuses the
+    rest.
 
     Example
     -------

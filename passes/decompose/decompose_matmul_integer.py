@@ -21,8 +21,8 @@ class DecomposeMatmulInteger(Decomposition):
     ------------
     Subtracts the zero points (scalar, by row of the left operand, by column of the right one), multiplies in fp32 and
     casts to int32. An fp32 accumulator of whole numbers is exact below 2**24; the bound is computed from the weights,
-    and weights that exceed it are multiplied in two parts of four bits each. With both operands computed at run time the
-    inner axis may have at most 258 elements. Fires where the target has no lowering for the op.
+    and weights that exceed it are multiplied in two parts of four bits each. With both operands computed at run time
+    the inner axis may have at most 258 elements. Fires where the target has no lowering for the op.
 
     Why it matters
     --------------

@@ -22,11 +22,12 @@ class DecomposeMaxPool(Decomposition):
 
     What it does
     ------------
-    Pads with the lowest number of the type so that every window fits (which settles ``ceil_mode``), and takes the maximum
-    of one strided slice per tap, axis by axis: a 3x3 window costs 3 + 3 slices. When the ``Indices`` output is read, all
-    taps of a window are laid side by side instead; ArgMax tells which one it was, and a constant table where that tap
-    lies, in row- or column-major order (one or two spatial axes). Integers go through fp32, which holds 8 bits. Fires for
-    Core ML targets, where there are dilations or the indices are read. Spatial sizes must be known, pads explicit.
+    Pads with the lowest number of the type so that every window fits (which settles ``ceil_mode``), and takes the
+    maximum of one strided slice per tap, axis by axis: a 3x3 window costs 3 + 3 slices. When the ``Indices`` output
+    is read, all taps of a window are laid side by side instead; ArgMax tells which one it was, and a constant table
+    where that tap lies, in row- or column-major order (one or two spatial axes). Integers go through fp32, which
+    holds 8 bits. Fires for Core ML targets, where there are dilations or the indices are read. Spatial sizes must be
+    known, pads explicit.
 
     Why it matters
     --------------
@@ -59,8 +60,9 @@ class DecomposeMaxPool(Decomposition):
             return axes
         if x.dtype is None:
             return NoMatch("the type of the input is not known")
-        source = x if x.dtype.is_float else op.Cast(x, to=int(DType.FLOAT))
-        lowest = np.array(np.finfo(source.dtype.numpy).min, source.dtype.numpy)
+        dtype = x.dtype if x.dtype.is_float else DType.FLOAT
+        source = x if dtype is x.dtype else op.Cast(x, to=int(dtype))
+        lowest = np.array(np.finfo(dtype.numpy).min, dtype.numpy)
         wide = _windows.padded(op, source, axes, op.const(lowest))
         indices = wants(node, 1)
         if not indices:
@@ -71,11 +73,17 @@ class DecomposeMaxPool(Decomposition):
             y, places = _with_indices(op, wide, axes, x.static_shape, column_major=node.attr("storage_order") == 1)
         y = y if x.dtype.is_float else op.Cast(y, to=int(x.dtype))
         if not wants(node, 1):
-            return y if len(node.op.outputs) == 1 or not node.op.outputs[1] else NoMatch("its unused Indices are still there")
+            return (
+                y
+                if len(node.op.outputs) == 1 or not node.op.outputs[1]
+                else NoMatch("its unused Indices are still there")
+            )
         return (y, places) if node.op.outputs[0] else places
 
 
-def _with_indices(op: OpBuilder, wide: Any, axes: Sequence[PoolAxis], shape: Sequence[int], column_major: bool) -> tuple[Any, Any]:
+def _with_indices(
+    op: OpBuilder, wide: Any, axes: Sequence[PoolAxis], shape: Sequence[int], column_major: bool
+) -> tuple[Any, Any]:
     columns = [wide]
     for i, axis in enumerate(axes):
         columns = [piece for column in columns for piece in _windows.taps(op, column, axis, i + 2)]

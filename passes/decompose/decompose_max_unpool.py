@@ -18,9 +18,9 @@ class DecomposeMaxUnpool(Decomposition):
 
     What it does
     ------------
-    Flattens values and indices, scatters the values into a flat constant of zeros, and gives it the output's shape, which
-    must be known. An ``output_shape`` operand that is larger than the pool's own shape re-reads the indices in the rows of
-    that shape, and is refused. Fires where the target has no lowering for the op.
+    Flattens values and indices, scatters the values into a flat constant of zeros, and gives it the output's shape,
+    which must be known. An ``output_shape`` operand that is larger than the pool's own shape re-reads the indices in
+    the rows of that shape, and is refused. Fires where the target has no lowering for the op.
 
     Why it matters
     --------------

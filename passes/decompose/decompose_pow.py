@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
-
-import math
 
 from coregraft.passes.decompose._base import Decomposition, need, scalar
 from coregraft.rewriter.passes import Equivalence, NoMatch, OpBuilder, OpView, ValueView
@@ -18,14 +17,15 @@ class DecomposePow(Decomposition):
 
     What it does
     ------------
-    A constant exponent that is a whole number up to ``max-exponent`` becomes products by repeated squaring, a negative one
-    their reciprocal; 0.5 becomes Sqrt, -0.5 the reciprocal of Sqrt, 1.5 ``x * Sqrt(x)``. A constant base c > 0 becomes
-    ``Exp(y * ln c)``. Exponents with more than one element, and all others, stay. Fires for every Core ML target and floats.
+    A constant exponent that is a whole number up to ``max-exponent`` becomes products by repeated squaring, a
+    negative one their reciprocal; 0.5 becomes Sqrt, -0.5 the reciprocal of Sqrt, 1.5 ``x * Sqrt(x)``. A constant base
+    c > 0 becomes ``Exp(y * ln c)``. Exponents with more than one element, and all others, stay. Fires for every Core
+    ML target and floats.
 
     Why it matters
     --------------
-    Core ML has computed ``pow(2, y)`` as y², deviates for ``pow(x, 2)``, and where it goes by exp and log a negative base
-    becomes NaN; under a square root its own passes take ``pow(x, 2)`` for ``x``.
+    Core ML has computed ``pow(2, y)`` as y², deviates for ``pow(x, 2)``, and where it goes by exp and log a negative
+    base becomes NaN; under a square root its own passes take ``pow(x, 2)`` for ``x``.
 
     Example
     -------

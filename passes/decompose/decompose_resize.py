@@ -25,18 +25,19 @@ class DecomposeResize(Decomposition):
 
     What it does
     ------------
-    Every interpolation of ONNX is linear in its input and works axis by axis, so an axis is one MatMul with a constant
-    matrix [out, in]; nearest is a Gather with constant indices. That covers linear and cubic, antialias, exclude_outside,
-    ``cubic_coeff_a``, all coordinate modes with ``tf_crop_and_resize`` and its extrapolation, ``axes``, all policies of
-    ``keep_aspect_ratio_policy``, every ``nearest_mode``, and scales that do not divide the size. The axes that are
-    resized must be of known size, ``scales`` or ``sizes`` constant. Fires for Core ML targets only, and leaves alone what
-    they do exactly: linear over the last two axes with size times scale a whole number, and nearest that repeats every
-    element of the last two axes a whole number of times.
+    Every interpolation of ONNX is linear in its input and works axis by axis, so an axis is one MatMul with a
+    constant matrix [out, in]; nearest is a Gather with constant indices. That covers linear and cubic, antialias,
+    exclude_outside, ``cubic_coeff_a``, all coordinate modes with ``tf_crop_and_resize`` and its extrapolation,
+    ``axes``, all policies of ``keep_aspect_ratio_policy``, every ``nearest_mode``, and scales that do not divide the
+    size. The axes that are resized must be of known size, ``scales`` or ``sizes`` constant. Fires for Core ML targets
+    only, and leaves alone what they do exactly: linear over the last two axes with size times scale a whole number,
+    and nearest that repeats every element of the last two axes a whole number of times.
 
     Why it matters
     --------------
-    Core ML recomputes the scale from the sizes, has four grids of ONNX's six and one rule for nearest; cubic, antialias and
-    cropping it does not have. The result is a model that converts and shifts its features by half a pixel.
+    Core ML recomputes the scale from the sizes, has four grids of ONNX's six and one rule for nearest; cubic,
+    antialias and cropping it does not have. The result is a model that converts and shifts its features by half a
+    pixel.
 
     Example
     -------
@@ -44,8 +45,9 @@ class DecomposeResize(Decomposition):
 
     Equivalence
     -----------
-    Reassociating: the same weights, summed one axis after the other. Nearest copies elements. Where a nearest coordinate
-    lies exactly between two elements, the rounding of fp32 coordinates decides, which runtimes do in different ways.
+    Reassociating: the same weights, summed one axis after the other. Nearest copies elements. Where a nearest
+    coordinate lies exactly between two elements, the rounding of fp32 coordinates decides, which runtimes do in
+    different ways.
 
     Sources
     -------
@@ -76,7 +78,12 @@ class DecomposeResize(Decomposition):
         chosen = [axis % len(x.shape) for axis in node.attr("axes") or range(len(x.shape))]
         crop = mode.coordinates == "tf_crop_and_resize"
         axes = _resample.axes_of(
-            x.shape, chosen, constant(node, 2), constant(node, 3), node.attr("keep_aspect_ratio_policy"), constant(node, 1) if crop else None
+            x.shape,
+            chosen,
+            constant(node, 2),
+            constant(node, 3),
+            node.attr("keep_aspect_ratio_policy"),
+            constant(node, 1) if crop else None,
         )
         if isinstance(axes, str):
             return NoMatch("{}", axes)

@@ -18,8 +18,9 @@ class DecomposeScaler(Decomposition):
 
     What it does
     ------------
-    ``(x - offset) * scale`` with one offset and scale, or one for each feature; integers are cast to fp32
-    first; doubles are scaled as they are and the result, which is fp32, cast. Fires where the target has no lowering for the op.
+    ``(x - offset) * scale`` with one offset and scale, or one for each feature; integers are cast to fp32 first;
+    doubles are scaled as they are and the result, which is fp32, cast. Fires where the target has no lowering for the
+    op.
 
     Why it matters
     --------------

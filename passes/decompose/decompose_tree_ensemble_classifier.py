@@ -21,10 +21,10 @@ class DecomposeTreeEnsembleClassifier(Decomposition):
     ------------
     All comparisons of all trees are one Gather and one comparison; a MatMul with the paths tells which leaf each row
     reaches, another one adds up what the leaves say. Labels and probabilities follow onnxruntime: with two labels and
-    weights for one of them, the score is compared with 0.5 where all weights are positive, with 0 otherwise; with more
-    labels the greatest score wins. Honours ``base_values``, missing values and ``post_transform`` NONE, SOFTMAX,
-    LOGISTIC and SOFTMAX_ZERO. The labels must be integers, the input fp32, and all nodes compare the same way. Fires where
-    the target has no lowering for the op.
+    weights for one of them, the score is compared with 0.5 where all weights are positive, with 0 otherwise; with
+    more labels the greatest score wins. Honours ``base_values``, missing values and ``post_transform`` NONE, SOFTMAX,
+    LOGISTIC and SOFTMAX_ZERO. The labels must be integers, the input fp32, and all nodes compare the same way. Fires
+    where the target has no lowering for the op.
 
     Why it matters
     --------------
@@ -75,12 +75,17 @@ class DecomposeTreeEnsembleClassifier(Decomposition):
         winner = op.Gather(op.const(np.array(labels, np.int64)), op.ArgMax(values, axis=1, keepdims=0), axis=0)
         return self._results(node, winner, _trees.transformed(op, values, how))
 
-    def _binary(self, op: OpBuilder, node: OpView, ensemble: Any, target: int, base: Any, positive: bool, how: str) -> Any:
+    def _binary(
+        self, op: OpBuilder, node: OpView, ensemble: Any, target: int, base: Any, positive: bool, how: str
+    ) -> Any:
         labels = node.attr("classlabels_int64s")
         lone = _trees.Ensemble(**{**vars(ensemble), "values": ensemble.values[:, :, target : target + 1]})
         score = _trees.scores(op, node, lone, base or [0.0])
         yes = op.Greater(score, scalar(op, 0.5 if positive else 0.0, score))
-        winner = op.Where(op.Squeeze(yes, op.const(np.array([1], np.int64))), *(op.const(np.array(labels[i], np.int64)) for i in (1, 0)))
+        winner = op.Where(
+            op.Squeeze(yes, op.const(np.array([1], np.int64))),
+            *(op.const(np.array(labels[i], np.int64)) for i in (1, 0)),
+        )
         if target == 1:  # the first label keeps a score of its own, which no leaf adds to
             pair = op.Concat(op.Mul(score, scalar(op, 0, score)), score, axis=1)
             return self._results(node, winner, _trees.transformed(op, pair, how))

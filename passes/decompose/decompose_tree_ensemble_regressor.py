@@ -62,6 +62,8 @@ class DecomposeTreeEnsembleRegressor(Decomposition):
         if isinstance(ensemble, NoMatch):
             return ensemble
         if aggregate == "AVERAGE":
-            ensemble = _trees.Ensemble(**{**vars(ensemble), "values": ensemble.values / np.float32(len(ensemble.values))})
+            ensemble = _trees.Ensemble(
+                **{**vars(ensemble), "values": ensemble.values / np.float32(len(ensemble.values))}
+            )
         base = node.attr("base_values") or [0.0] * targets
         return _trees.transformed(op, _trees.scores(op, node, ensemble, base), node.attr("post_transform"))

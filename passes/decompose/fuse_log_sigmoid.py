@@ -37,7 +37,7 @@ class FuseLogSigmoid(Rule):
     code: ClassVar[str] = "CG312"
     equivalence: ClassVar[Equivalence] = Equivalence.REASSOCIATING
 
-    def pattern(self, op: Any, x: Any) -> Any:  # type: ignore[override]
+    def pattern(self, op: Any, x: Any) -> Any:
         return op.Log(op.Sigmoid(x))
 
     def replacement(self, op: OpBuilder, m: Any) -> Any:

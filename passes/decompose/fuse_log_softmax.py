@@ -14,8 +14,8 @@ class FuseLogSoftmax(Rule):
 
     What it does
     ------------
-    ``Log(Softmax(x))`` becomes ``LogSoftmax(x)`` along the same axis, when nothing else reads the softmax. Fires for every target;
-    ``stabilize-log-softmax`` then writes it out for Core ML.
+    ``Log(Softmax(x))`` becomes ``LogSoftmax(x)`` along the same axis, when nothing else reads the softmax. Fires for
+    every target; ``stabilize-log-softmax`` then writes it out for Core ML.
 
     Why it matters
     --------------
@@ -37,7 +37,7 @@ class FuseLogSoftmax(Rule):
     code: ClassVar[str] = "CG312"
     equivalence: ClassVar[Equivalence] = Equivalence.REASSOCIATING
 
-    def pattern(self, op: Any, x: Any) -> Any:  # type: ignore[override]
+    def pattern(self, op: Any, x: Any) -> Any:
         return op.Log(op.Softmax(x, axis=op.attr("axis")))
 
     def replacement(self, op: OpBuilder, m: Any) -> Any:

@@ -14,9 +14,9 @@ class FuseLogSumExp(Rule):
 
     What it does
     ------------
-    ``Log(ReduceSum(Exp(x), axes))`` becomes ``ReduceLogSumExp(x, axes)`` when nothing else reads the sum or the exponentials.
-    A sum that was shifted by hand already stays as it is. Fires for every target; ``stabilize-log-sum-exp`` then shifts it
-    for Core ML.
+    ``Log(ReduceSum(Exp(x), axes))`` becomes ``ReduceLogSumExp(x, axes)`` when nothing else reads the sum or the
+    exponentials. A sum that was shifted by hand already stays as it is. Fires for every target;
+    ``stabilize-log-sum-exp`` then shifts it for Core ML.
 
     Why it matters
     --------------
@@ -38,7 +38,7 @@ class FuseLogSumExp(Rule):
     code: ClassVar[str] = "CG311"
     equivalence: ClassVar[Equivalence] = Equivalence.REASSOCIATING
 
-    def pattern(self, op: Any, x: Any, axes: Any = None) -> Any:  # type: ignore[override]
+    def pattern(self, op: Any, x: Any, axes: Any = None) -> Any:
         return op.Log(op.ReduceSum(op.Exp(x), axes, keepdims=op.attr("keepdims"), noop_with_empty_axes=0))
 
     def where(self, m: Any) -> Any:

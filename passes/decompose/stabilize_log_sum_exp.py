@@ -18,8 +18,8 @@ class StabilizeLogSumExp(Decomposition):
 
     What it does
     ------------
-    Replaces it by ``m + log(Σ exp(x - m))`` with m the maximum over the same axes, kept finite so that a row of one infinity
-    stays that infinity. Fires for every Core ML target and floats; the axes must be constant.
+    Replaces it by ``m + log(Σ exp(x - m))`` with m the maximum over the same axes, kept finite so that a row of one
+    infinity stays that infinity. Fires for every Core ML target and floats; the axes must be constant.
 
     Why it matters
     --------------

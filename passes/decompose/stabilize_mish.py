@@ -16,8 +16,8 @@ class StabilizeMish(Decomposition):
 
     What it does
     ------------
-    With ``t = exp(-|x|)``, ``tanh(softplus(x))`` is ``(1 + 2t) / (1 + 2t + 2t²)`` for x >= 0 and ``(t² + 2t) / (t² + 2t + 2)`` below:
-    no term exceeds 5. Fires for every Core ML target.
+    With ``t = exp(-|x|)``, ``tanh(softplus(x))`` is ``(1 + 2t) / (1 + 2t + 2t²)`` for x >= 0 and ``(t² + 2t) / (t² +
+    2t + 2)`` below: no term exceeds 5. Fires for every Core ML target.
 
     Why it matters
     --------------

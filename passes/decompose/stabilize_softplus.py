@@ -20,8 +20,8 @@ class StabilizeSoftplus(Decomposition):
 
     Why it matters
     --------------
-    On the Neural Engine softplus has been seen to return 0 above 10.39; the naive ``log(1 + exp(x))`` is infinite above 11.1 in
-    fp16.
+    On the Neural Engine softplus has been seen to return 0 above 10.39; the naive ``log(1 + exp(x))`` is infinite
+    above 11.1 in fp16.
 
     Example
     -------
@@ -29,7 +29,8 @@ class StabilizeSoftplus(Decomposition):
 
     Equivalence
     -----------
-    Reassociating: equal within one rounding of the larger term; below -17 in fp32 the result is 0 where it was at most 4e-8.
+    Reassociating: equal within one rounding of the larger term; below -17 in fp32 the result is 0 where it was at
+    most 4e-8.
 
     Sources
     -------

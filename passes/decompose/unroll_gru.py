@@ -17,22 +17,23 @@ class UnrollGru(Decomposition):
 
     What it does
     ------------
-    Writes out every step of a GRU of up to ``max-steps`` steps with constant weights: one MatMul projects the inputs of
-    all steps, one a step multiplies the state (two without ``linear_before_reset``). Every option of the op is honoured: all directions, ``layout``, ``clip``,
-    ``activations`` with their parameters, initial states, and ``sequence_lens`` (states stop and outputs are zero
-    where a sequence has ended). Fires for Core ML targets only, and only where their own op
-    does not compute the same. Activations whose default parameters ONNX leaves
-    open (Affine, ScaledTanh, ThresholdedRelu without alpha or beta) are refused.
+    Writes out every step of a GRU of up to ``max-steps`` steps with constant weights: one MatMul projects the inputs
+    of all steps, one a step multiplies the state (two without ``linear_before_reset``). Every option of the op is
+    honoured: all directions, ``layout``, ``clip``, ``activations`` with their parameters, initial states, and
+    ``sequence_lens`` (states stop and outputs are zero where a sequence has ended). Fires for Core ML targets only,
+    and only where their own op does not compute the same. Activations whose default parameters ONNX leaves open
+    (Affine, ScaledTanh, ThresholdedRelu without alpha or beta) are refused.
 
     Why it matters
     --------------
-    Core ML's GRU resets the state before the recurrent product. PyTorch's GRU, exported as ``linear_before_reset=1``, resets
-    after it: the op does not fit, and the weights cannot be changed to make it fit. Unrolled, it may also leave the CPU.
+    Core ML's GRU resets the state before the recurrent product. PyTorch's GRU, exported as ``linear_before_reset=1``,
+    resets after it: the op does not fit, and the weights cannot be changed to make it fit. Unrolled, it may also
+    leave the CPU.
 
     Example
     -------
-    ``y, h = GRU <hidden_size = 8, linear_before_reset = 1> (x, w, r)`` of five steps becomes one MatMul, one Split and five
-    copies of the cell, then a Concat.
+    ``y, h = GRU <hidden_size = 8, linear_before_reset = 1> (x, w, r)`` of five steps becomes one MatMul, one Split
+    and five copies of the cell, then a Concat.
 
     Equivalence
     -----------

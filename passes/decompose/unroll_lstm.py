@@ -17,22 +17,22 @@ class UnrollLstm(Decomposition):
 
     What it does
     ------------
-    Writes out every step of an LSTM of up to ``max-steps`` steps with constant weights: one MatMul projects the inputs of
-    all steps, one a step multiplies the state. Every option of the op is honoured: all directions, ``layout``, ``clip``,
-    ``activations`` with their parameters, initial states, peepholes, ``input_forget``, and ``sequence_lens`` (states stop and outputs are zero
-    where a sequence has ended). Fires for Core ML targets only, and only where their own op
-    does not compute the same. Activations whose default parameters ONNX leaves
-    open (Affine, ScaledTanh, ThresholdedRelu without alpha or beta) are refused.
+    Writes out every step of an LSTM of up to ``max-steps`` steps with constant weights: one MatMul projects the
+    inputs of all steps, one a step multiplies the state. Every option of the op is honoured: all directions,
+    ``layout``, ``clip``, ``activations`` with their parameters, initial states, peepholes, ``input_forget``, and
+    ``sequence_lens`` (states stop and outputs are zero where a sequence has ended). Fires for Core ML targets only,
+    and only where their own op does not compute the same. Activations whose default parameters ONNX leaves open
+    (Affine, ScaledTanh, ThresholdedRelu without alpha or beta) are refused.
 
     Why it matters
     --------------
-    Core ML's LSTM has no ``input_forget``, no ``layout`` and no sequence lengths, its ``clip`` bounds the cell state where
-    ONNX bounds what goes into the gates, and it runs on the CPU only.
+    Core ML's LSTM has no ``input_forget``, no ``layout`` and no sequence lengths, its ``clip`` bounds the cell state
+    where ONNX bounds what goes into the gates, and it runs on the CPU only.
 
     Example
     -------
-    ``y, h, c = LSTM <hidden_size = 8, clip = 3.0> (x, w, r, b)`` of five steps becomes one MatMul, one Split and five copies
-    of the cell, then a Concat.
+    ``y, h, c = LSTM <hidden_size = 8, clip = 3.0> (x, w, r, b)`` of five steps becomes one MatMul, one Split and five
+    copies of the cell, then a Concat.
 
     Equivalence
     -----------

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from coregraft.rewriter.contract import Context, Equivalence
 from coregraft.rewriter.graph import Graph, Op
 from coregraft.rewriter.opset import INTERNAL_OPSET
@@ -103,7 +104,14 @@ class Harness:
         return list(session.run(None, {k: v for k, v in feeds.items() if k in fed}))
 
     def same(
-        self, rule: Rule, g: Graph, feeds: dict[str, Array], *, rtol: float = 1e-5, atol: float = 1e-6, target: Target | None = None
+        self,
+        rule: Rule,
+        g: Graph,
+        feeds: dict[str, Array],
+        *,
+        rtol: float = 1e-5,
+        atol: float = 1e-6,
+        target: Target | None = None,
     ) -> Outcome:
         """The rule fires, and onnxruntime computes the same before and after, as exactly as the rule declares."""
         outcome = self.rewrite(rule, g, target)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from coregraft.passes.decompose.decompose_average_pool import DecomposeAveragePool
-from coregraft.rewriter.target import Target
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from coregraft.passes.decompose.decompose_average_pool import DecomposeAveragePool
+from coregraft.rewriter.target import Target
 
 RULE = DecomposeAveragePool()
 
@@ -51,7 +52,9 @@ def test_volumes(harness: Any) -> None:
 
 
 def test_declines(harness: Any) -> None:
-    g, _ = harness.graph("AveragePool", [image(1, 2, 9, 9)], kernel_shape=[3, 3], ceil_mode=1, strides=[2, 2], pads=[1, 1, 1, 1])
+    g, _ = harness.graph(
+        "AveragePool", [image(1, 2, 9, 9)], kernel_shape=[3, 3], ceil_mode=1, strides=[2, 2], pads=[1, 1, 1, 1]
+    )
     harness.declines(RULE, g, "has a lowering")
     g, _ = harness.graph("AveragePool", [image(1, 2, 9)], kernel_shape=[3], dilations=[2])
     harness.declines(RULE, g, "has a lowering", target=Target.any())

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from coregraft.passes.decompose.decompose_conv_integer import DecomposeConvInteger
 from coregraft.rewriter.types import Const
 

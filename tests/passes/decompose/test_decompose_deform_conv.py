@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from coregraft.passes.decompose.decompose_deform_conv import DecomposeDeformConv
 from coregraft.rewriter.types import Const
 
@@ -13,7 +14,14 @@ RULE = DecomposeDeformConv()
 
 
 def operands(
-    *, group: int = 1, offset_group: int = 1, kernel: tuple[int, int] = (3, 3), window: tuple[int, int] = (6, 7), bias: bool = True, mask: bool = True, reach: float = 2.0
+    *,
+    group: int = 1,
+    offset_group: int = 1,
+    kernel: tuple[int, int] = (3, 3),
+    window: tuple[int, int] = (6, 7),
+    bias: bool = True,
+    mask: bool = True,
+    reach: float = 2.0,
 ) -> list[Any]:
     rng = np.random.default_rng(0)
     taps = kernel[0] * kernel[1]
@@ -23,7 +31,13 @@ def operands(
 
     x, w = normal(2, 4, 6, 7), normal(6, 4 // group, *kernel)
     offset = normal(2, offset_group * taps * 2, *window) * reach
-    return [x, Const.of(w), offset, Const.of(normal(6)) if bias else None, normal(2, offset_group * taps, *window) if mask else None]
+    return [
+        x,
+        Const.of(w),
+        offset,
+        Const.of(normal(6)) if bias else None,
+        normal(2, offset_group * taps, *window) if mask else None,
+    ]
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from coregraft.passes.decompose.decompose_dynamic_quantize_linear import DecomposeDynamicQuantizeLinear
 from coregraft.rewriter.target import Target
 

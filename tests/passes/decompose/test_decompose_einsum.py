@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from coregraft.passes.decompose.decompose_einsum import DecomposeEinsum
-from coregraft.rewriter.types import Const
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from coregraft.passes.decompose.decompose_einsum import DecomposeEinsum
+from coregraft.rewriter.types import Const
 
 RULE = DecomposeEinsum()
 SIZES = {"a": 2, "b": 3, "c": 4, "d": 5, "i": 3, "j": 2}
@@ -46,7 +47,17 @@ def test_becomes_the_ops_that_it_is(harness: Any, equation: str, types: list[str
 
 @pytest.mark.parametrize(
     "equation",
-    ["aba,bc->ac", "abc,dbc,aj->dj", "a,a->", "ab,ab->", "a,ab,b->", "aaa->a", "abc,dij->abcdij", "abcdi,abcdj->abcdij", "abcd,abci,abj->dij"],
+    [
+        "aba,bc->ac",
+        "abc,dbc,aj->dj",
+        "a,a->",
+        "ab,ab->",
+        "a,ab,b->",
+        "aaa->a",
+        "abc,dij->abcdij",
+        "abcdi,abcdj->abcdij",
+        "abcd,abci,abj->dij",
+    ],
 )
 def test_general_equations(harness: Any, equation: str) -> None:
     g, feeds = harness.graph("Einsum", arrays(equation), equation=equation)
@@ -71,7 +82,11 @@ def test_ellipsis(harness: Any, equation: str, shapes: list[tuple[int, ...]]) ->
 
 @pytest.mark.parametrize(
     ("equation", "shapes"),
-    [("...ij,...jk->...ik", [(2, 6, 3, 4), (1, 4, 5)]), ("...,...->...", [(2, 1, 3), (4, 1)]), ("ab,ab->a", [(2, 3), (2, 1)])],
+    [
+        ("...ij,...jk->...ik", [(2, 6, 3, 4), (1, 4, 5)]),
+        ("...,...->...", [(2, 1, 3), (4, 1)]),
+        ("ab,ab->a", [(2, 3), (2, 1)]),
+    ],
 )
 def test_axes_of_size_one_broadcast(harness: Any, equation: str, shapes: list[tuple[int, ...]]) -> None:
     """onnxruntime rejects some of these before it runs them: numpy is the reference."""

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from coregraft.passes.decompose.decompose_matmul_integer import DecomposeMatmulInteger
 from coregraft.rewriter.target import Target
 from coregraft.rewriter.types import Const

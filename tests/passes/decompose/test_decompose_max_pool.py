@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from coregraft.passes.decompose.decompose_max_pool import DecomposeMaxPool
-from coregraft.rewriter.target import Target
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from coregraft.passes.decompose.decompose_max_pool import DecomposeMaxPool
+from coregraft.rewriter.target import Target
 
 RULE = DecomposeMaxPool()
 
@@ -29,17 +30,27 @@ def image(*shape: int, dtype: Any = np.float32) -> np.ndarray[Any, Any]:
     end=st.tuples(st.integers(0, 1), st.integers(0, 1)),
     ceil=st.integers(0, 1),
 )
-def test_windows(harness: Any, size: Any, kernel: Any, strides: Any, dilations: Any, begin: Any, end: Any, ceil: int) -> None:
+def test_windows(
+    harness: Any, size: Any, kernel: Any, strides: Any, dilations: Any, begin: Any, end: Any, ceil: int
+) -> None:
     pads = tuple(min(p, k - 1) for p, k in zip(begin + end, kernel + kernel, strict=True))
     g, feeds = harness.graph(
-        "MaxPool", [image(2, 3, *size)], kernel_shape=kernel, strides=strides, dilations=dilations, pads=pads, ceil_mode=ceil
+        "MaxPool",
+        [image(2, 3, *size)],
+        kernel_shape=kernel,
+        strides=strides,
+        dilations=dilations,
+        pads=pads,
+        ceil_mode=ceil,
     )
     harness.same(RULE, g, feeds)
 
 
 @pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.float64])
 def test_other_types(harness: Any, dtype: Any) -> None:
-    g, feeds = harness.graph("MaxPool", [image(1, 2, 9, 9, dtype=dtype)], kernel_shape=[3, 3], dilations=[2, 2], pads=[1, 1, 1, 1])
+    g, feeds = harness.graph(
+        "MaxPool", [image(1, 2, 9, 9, dtype=dtype)], kernel_shape=[3, 3], dilations=[2, 2], pads=[1, 1, 1, 1]
+    )
     harness.same(RULE, g, feeds)
 
 

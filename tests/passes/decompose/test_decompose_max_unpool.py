@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from coregraft.passes.decompose.decompose_max_unpool import DecomposeMaxUnpool
 from coregraft.rewriter.types import Const
 
@@ -14,7 +15,10 @@ RULE = DecomposeMaxUnpool()
 
 @pytest.mark.parametrize(
     ("shape", "attrs"),
-    [((2, 3, 4), {"kernel_shape": [2], "strides": [2]}), ((2, 2, 3, 4), {"kernel_shape": [2, 3], "strides": [2, 3], "pads": [0, 1, 1, 0]})],
+    [
+        ((2, 3, 4), {"kernel_shape": [2], "strides": [2]}),
+        ((2, 2, 3, 4), {"kernel_shape": [2, 3], "strides": [2, 3], "pads": [0, 1, 1, 0]}),
+    ],
 )
 def test_places(harness: Any, shape: tuple[int, ...], attrs: dict[str, Any]) -> None:
     rng = np.random.default_rng(0)
@@ -26,5 +30,7 @@ def test_places(harness: Any, shape: tuple[int, ...], attrs: dict[str, Any]) -> 
 
 def test_declines_a_shape_of_its_own(harness: Any) -> None:
     x, places = np.zeros((1, 1, 2), np.float32), np.zeros((1, 1, 2), np.int64)
-    g, _ = harness.graph("MaxUnpool", [x, places, Const.of(np.array([1, 1, 5], np.int64))], kernel_shape=[2], strides=[2])
+    g, _ = harness.graph(
+        "MaxUnpool", [x, places, Const.of(np.array([1, 1, 5], np.int64))], kernel_shape=[2], strides=[2]
+    )
     harness.declines(RULE, g, "output shape of its own")

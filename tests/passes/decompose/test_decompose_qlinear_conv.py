@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from coregraft.passes.decompose.decompose_qlinear_conv import DecomposeQlinearConv
 from coregraft.rewriter.types import Const
 
@@ -17,11 +18,18 @@ def operands(per_channel: bool, bias: bool) -> list[Any]:
     x = rng.integers(0, 256, (2, 4, 7, 8), np.uint8)
     w = rng.integers(-127, 128, (6, 4, 3, 3), np.int8)
     n = 6 if per_channel else 1
-    w_scale = rng.uniform(0.01, 0.02, n).astype(np.float32)
-    w_zero = np.zeros(n, np.int8)
-    if not per_channel:
-        w_scale, w_zero = w_scale.reshape(()), w_zero.reshape(())
-    rest: list[Any] = [np.array(0.05, np.float32), np.array(128, np.uint8), w, w_scale, w_zero, np.array(0.3, np.float32), np.array(120, np.uint8)]
+    shape = (n,) if per_channel else ()
+    w_scale = rng.uniform(0.01, 0.02, n).astype(np.float32).reshape(shape)
+    w_zero = np.zeros(n, np.int8).reshape(shape)
+    rest: list[Any] = [
+        np.array(0.05, np.float32),
+        np.array(128, np.uint8),
+        w,
+        w_scale,
+        w_zero,
+        np.array(0.3, np.float32),
+        np.array(120, np.uint8),
+    ]
     constants = [Const.of(v) for v in rest]
     return [x, *constants, *([Const.of(rng.integers(-1000, 1000, 6, np.int32))] if bias else [])]
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from coregraft.passes.decompose.decompose_qlinear_matmul import DecomposeQlinearMatmul
 from coregraft.rewriter.types import Const
 
@@ -18,7 +19,15 @@ def operands(columns: bool, scale_rank: int = 0) -> list[Any]:
     scale = rng.uniform(0.01, 0.02, 6).astype(np.float32) if columns else np.array(0.015, np.float32)
     zero = np.zeros(6, np.int8) if columns else np.array(3, np.int8)
     a_scale = np.full([1] * scale_rank, 0.05, np.float32)
-    rest: list[Any] = [a_scale, np.array(100, np.uint8).reshape([1] * scale_rank), b, scale, zero, np.array(0.2, np.float32), np.array(9, np.uint8)]
+    rest: list[Any] = [
+        a_scale,
+        np.array(100, np.uint8).reshape([1] * scale_rank),
+        b,
+        scale,
+        zero,
+        np.array(0.2, np.float32),
+        np.array(9, np.uint8),
+    ]
     return [a, *(Const.of(v) for v in rest)]
 
 

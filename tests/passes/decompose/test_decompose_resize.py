@@ -6,14 +6,22 @@ from typing import Any
 
 import numpy as np
 import pytest
-from coregraft.passes.decompose.decompose_resize import DecomposeResize
-from coregraft.rewriter.target import Target
-from coregraft.rewriter.types import Const
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from coregraft.passes.decompose.decompose_resize import DecomposeResize
+from coregraft.rewriter.target import Target
+from coregraft.rewriter.types import Const
+
 RULE = DecomposeResize()
-COORDINATES = ["half_pixel", "half_pixel_symmetric", "pytorch_half_pixel", "align_corners", "asymmetric", "tf_crop_and_resize"]
+COORDINATES = [
+    "half_pixel",
+    "half_pixel_symmetric",
+    "pytorch_half_pixel",
+    "align_corners",
+    "asymmetric",
+    "tf_crop_and_resize",
+]
 
 
 def image(*shape: int, seed: int = 0) -> np.ndarray[Any, Any]:
@@ -40,13 +48,25 @@ def sizes(*values: int) -> Const:
     cubic=st.sampled_from([-0.75, -0.5]),
 )
 def test_interpolation(
-    harness: Any, mode: str, coordinates: str, antialias: bool, exclude: bool, by_scale: bool, height: Any, width: Any, cubic: float
+    harness: Any,
+    mode: str,
+    coordinates: str,
+    antialias: bool,
+    exclude: bool,
+    by_scale: bool,
+    height: Any,
+    width: Any,
+    cubic: float,
 ) -> None:
     assume(not exclude or antialias or mode == "cubic")  # onnxruntime refuses the rest
     # onnxruntime leaves an axis that keeps its size as it is, whatever is to be filtered or cropped there.
     assume(height != (4, 4) or not (antialias or coordinates == "tf_crop_and_resize"))
     (h, out_h), (w, out_w) = height, width
-    roi = Const.of(np.array([0, 0, 0.1, -0.2, 1, 1, 0.9, 1.1], np.float32)) if coordinates == "tf_crop_and_resize" else None
+    roi = (
+        Const.of(np.array([0, 0, 0.1, -0.2, 1, 1, 0.9, 1.1], np.float32))
+        if coordinates == "tf_crop_and_resize"
+        else None
+    )
     how = [scales(1, 1, (out_h + 0.3) / h, (out_w + 0.6) / w), None] if by_scale else [None, sizes(1, 2, out_h, out_w)]
     g, feeds = harness.graph(
         "Resize",
@@ -67,10 +87,18 @@ def test_interpolation(
 @pytest.mark.parametrize("rounding", ["round_prefer_floor", "round_prefer_ceil", "floor", "ceil"])
 @pytest.mark.parametrize("coordinates", COORDINATES)
 def test_nearest(harness: Any, rounding: str, coordinates: str) -> None:
-    roi = Const.of(np.array([0, 0, 0.1, 0.2, 1, 1, 0.87, 0.9], np.float32)) if coordinates == "tf_crop_and_resize" else None
+    roi = (
+        Const.of(np.array([0, 0, 0.1, 0.2, 1, 1, 0.87, 0.9], np.float32))
+        if coordinates == "tf_crop_and_resize"
+        else None
+    )
     for how in ([scales(1, 1, 1.7, 3), None], [None, sizes(2, 3, 4, 9)]):
         g, feeds = harness.graph(
-            "Resize", [image(2, 3, 5, 7), roi, *how], mode="nearest", nearest_mode=rounding, coordinate_transformation_mode=coordinates
+            "Resize",
+            [image(2, 3, 5, 7), roi, *how],
+            mode="nearest",
+            nearest_mode=rounding,
+            coordinate_transformation_mode=coordinates,
         )
         types = harness.same(RULE, g, feeds, rtol=0, atol=0).types
         assert set(types) <= {"Gather", "Where"}
@@ -102,7 +130,9 @@ def test_volumes(harness: Any) -> None:
 
 
 def test_the_batch_may_be_unknown(harness: Any) -> None:
-    g, feeds = harness.graph("Resize", [image(2, 3, 5, 7), None, scales(1, 1, 2, 2)], mode="cubic", dims={0: ["n", 3, 5, 7]})
+    g, feeds = harness.graph(
+        "Resize", [image(2, 3, 5, 7), None, scales(1, 1, 2, 2)], mode="cubic", dims={0: ["n", 3, 5, 7]}
+    )
     assert harness.same(RULE, g, feeds, atol=2e-5).types == ["MatMul", "MatMul"]
 
 
@@ -112,7 +142,10 @@ def test_the_batch_may_be_unknown(harness: Any) -> None:
         ({"mode": "linear", "coordinate_transformation_mode": "align_corners"}, [scales(1, 1, 2, 3)]),
         ({"mode": "linear"}, [None, sizes(1, 2, 9, 3)]),
         ({"mode": "linear", "antialias": 1}, [scales(1, 1, 2, 2)]),
-        ({"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}, [scales(1, 1, 2, 3)]),
+        (
+            {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"},
+            [scales(1, 1, 2, 3)],
+        ),
         ({"mode": "nearest", "nearest_mode": "round_prefer_floor"}, [scales(1, 1, 2, 2)]),
     ],
 )
@@ -124,7 +157,9 @@ def test_what_core_ml_does_exactly_stays(harness: Any, attrs: Any, how: list[Any
 def test_declines(harness: Any) -> None:
     g, _ = harness.graph("Resize", [image(1, 2, 6, 6), None, np.array([1, 1, 2, 2], np.float32)], mode="cubic")
     harness.declines(RULE, g, "computed at run time")
-    g, _ = harness.graph("Resize", [image(1, 2, 6, 6), None, scales(1, 1, 2, 2)], mode="cubic", dims={0: [1, 2, "h", 6]})
+    g, _ = harness.graph(
+        "Resize", [image(1, 2, 6, 6), None, scales(1, 1, 2, 2)], mode="cubic", dims={0: [1, 2, "h", 6]}
+    )
     harness.declines(RULE, g, "size of axis 2 is not known")
     g, _ = harness.graph("Resize", [image(1, 2, 6, 6), None, scales(1, 1, 2, 2)], mode="cubic")
     harness.declines(RULE, g, "has a lowering", target=Target.any())

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from coregraft.passes.decompose.decompose_scaler import DecomposeScaler
 from coregraft.rewriter.graph import Floats
 

@@ -6,22 +6,46 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from coregraft.passes.decompose.decompose_tree_ensemble_classifier import DecomposeTreeEnsembleClassifier
 from coregraft.rewriter.graph import Floats
 
 RULE = DecomposeTreeEnsembleClassifier()
 
 
-def ensemble(prefix: str, *, trees: int, depth: int, targets: list[int], low: float, mode: str = "BRANCH_LEQ", seed: int = 0) -> dict[str, Any]:
+def ensemble(
+    prefix: str, *, trees: int, depth: int, targets: list[int], low: float, mode: str = "BRANCH_LEQ", seed: int = 0
+) -> dict[str, Any]:
     """Random trees of four features as the attributes of the op; some branches end early."""
     rng = np.random.default_rng(seed)
-    nodes: dict[str, list[Any]] = {k: [] for k in ("treeids", "nodeids", "featureids", "values", "modes", "truenodeids", "falsenodeids", "missing_value_tracks_true")}
+    nodes: dict[str, list[Any]] = {
+        k: []
+        for k in (
+            "treeids",
+            "nodeids",
+            "featureids",
+            "values",
+            "modes",
+            "truenodeids",
+            "falsenodeids",
+            "missing_value_tracks_true",
+        )
+    }
     leaves: dict[str, list[Any]] = {k: [] for k in ("treeids", "nodeids", "ids", "weights")}
 
     def grow(tree: int, level: int) -> int:
         at = nodes["treeids"].count(tree)
         leaf = level == depth or (level > 0 and rng.random() < 0.2)
-        row = (tree, at, int(rng.integers(4)), float(np.float32(rng.standard_normal())), "LEAF" if leaf else mode, 0, 0, int(rng.random() < 0.5))
+        row = (
+            tree,
+            at,
+            int(rng.integers(4)),
+            float(np.float32(rng.standard_normal())),
+            "LEAF" if leaf else mode,
+            0,
+            0,
+            int(rng.random() < 0.5),
+        )
         for key, value in zip(nodes, row, strict=True):
             nodes[key].append(value)
         place = len(nodes["treeids"]) - 1
@@ -52,7 +76,13 @@ def rows() -> np.ndarray[Any, Any]:
 def test_two_labels(harness: Any, low: float, how: str, target: int) -> None:
     attrs = ensemble("class", trees=3, depth=4, targets=[target], low=low)
     g, feeds = harness.graph(
-        "TreeEnsembleClassifier", [rows()], outputs=2, domain="ai.onnx.ml", classlabels_int64s=(7, 9), post_transform=how, **attrs
+        "TreeEnsembleClassifier",
+        [rows()],
+        outputs=2,
+        domain="ai.onnx.ml",
+        classlabels_int64s=(7, 9),
+        post_transform=how,
+        **attrs,
     )
     harness.same(RULE, g, feeds)
 
@@ -62,7 +92,13 @@ def test_two_labels(harness: Any, low: float, how: str, target: int) -> None:
 def test_three_labels(harness: Any, how: str, mode: str) -> None:
     attrs = ensemble("class", trees=4, depth=3, targets=[0, 1, 2], low=0.0, mode=mode)
     g, feeds = harness.graph(
-        "TreeEnsembleClassifier", [rows()], outputs=2, domain="ai.onnx.ml", classlabels_int64s=(3, 5, 8), post_transform=how, **attrs
+        "TreeEnsembleClassifier",
+        [rows()],
+        outputs=2,
+        domain="ai.onnx.ml",
+        classlabels_int64s=(3, 5, 8),
+        post_transform=how,
+        **attrs,
     )
     harness.same(RULE, g, feeds)
 
@@ -70,20 +106,34 @@ def test_three_labels(harness: Any, how: str, mode: str) -> None:
 def test_base_values(harness: Any) -> None:
     attrs = ensemble("class", trees=2, depth=3, targets=[0, 1, 2], low=0.0)
     g, feeds = harness.graph(
-        "TreeEnsembleClassifier", [rows()], outputs=2, domain="ai.onnx.ml", classlabels_int64s=(0, 1, 2), base_values=Floats([0.5, 0.1, -0.2]), **attrs
+        "TreeEnsembleClassifier",
+        [rows()],
+        outputs=2,
+        domain="ai.onnx.ml",
+        classlabels_int64s=(0, 1, 2),
+        base_values=Floats([0.5, 0.1, -0.2]),
+        **attrs,
     )
     harness.same(RULE, g, feeds)
 
 
 def test_declines(harness: Any) -> None:
     attrs = ensemble("class", trees=2, depth=3, targets=[0, 1], low=0.0)
-    g, _ = harness.graph("TreeEnsembleClassifier", [rows()], outputs=2, domain="ai.onnx.ml", classlabels_int64s=(0, 1), **attrs)
+    g, _ = harness.graph(
+        "TreeEnsembleClassifier", [rows()], outputs=2, domain="ai.onnx.ml", classlabels_int64s=(0, 1), **attrs
+    )
     harness.declines(RULE, g, "weights for both")
-    g, _ = harness.graph("TreeEnsembleClassifier", [rows()], outputs=2, domain="ai.onnx.ml", classlabels_int64s=(0, 1, 2), **attrs)
+    g, _ = harness.graph(
+        "TreeEnsembleClassifier", [rows()], outputs=2, domain="ai.onnx.ml", classlabels_int64s=(0, 1, 2), **attrs
+    )
     harness.declines(RULE, g, "left open")
     lone = ensemble("class", trees=2, depth=3, targets=[0], low=0.0)
-    g, _ = harness.graph("TreeEnsembleClassifier", [rows()], outputs=2, domain="ai.onnx.ml", classlabels_int64s=(0, 1), **lone)
+    g, _ = harness.graph(
+        "TreeEnsembleClassifier", [rows()], outputs=2, domain="ai.onnx.ml", classlabels_int64s=(0, 1), **lone
+    )
     harness.declines(DecomposeTreeEnsembleClassifier(max_elements=10), g, "more than max-elements=10")
     lone["nodes_modes"][0] = "BRANCH_EQ"
-    g, _ = harness.graph("TreeEnsembleClassifier", [rows()], outputs=2, domain="ai.onnx.ml", classlabels_int64s=(0, 1), **lone)
+    g, _ = harness.graph(
+        "TreeEnsembleClassifier", [rows()], outputs=2, domain="ai.onnx.ml", classlabels_int64s=(0, 1), **lone
+    )
     harness.declines(RULE, g, "more than one way")

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from coregraft.passes.decompose.decompose_tree_ensemble_regressor import DecomposeTreeEnsembleRegressor
 from coregraft.rewriter.graph import Floats
 
@@ -35,7 +36,13 @@ X = np.array([[0.5, 0.0], [0.6, -1.0], [0.6, -0.9], [np.nan, 3.0]], np.float32)
 def test_options(harness: Any, aggregate: str, how: str, base: Any) -> None:
     extra = {"base_values": base} if base else {}
     g, feeds = harness.graph(
-        "TreeEnsembleRegressor", [X], domain="ai.onnx.ml", aggregate_function=aggregate, post_transform=how, **ATTRS, **extra
+        "TreeEnsembleRegressor",
+        [X],
+        domain="ai.onnx.ml",
+        aggregate_function=aggregate,
+        post_transform=how,
+        **ATTRS,
+        **extra,
     )
     harness.same(RULE, g, feeds)
 

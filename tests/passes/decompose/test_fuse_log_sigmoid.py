@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+
 from coregraft.passes.decompose.fuse_log_sigmoid import FuseLogSigmoid
 from coregraft.rewriter.graph import Op
 from coregraft.rewriter.passes import Rule
@@ -14,7 +15,7 @@ RULE: Rule = FuseLogSigmoid()
 
 
 def chain(harness: Any, x: np.ndarray[Any, Any]) -> tuple[Any, Any]:
-    g, feeds = harness.graph("Sigmoid", [x], **{})
+    g, feeds = harness.graph("Sigmoid", [x])
     g.add_value("z", TensorType(DType.of(x.dtype)))
     g.add_op(Op("Log", ("y0",), ("z",), name="log"))
     g.set_outputs(["z"])

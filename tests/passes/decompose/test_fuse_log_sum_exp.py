@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from coregraft.passes.decompose.fuse_log_sum_exp import FuseLogSumExp
 from coregraft.passes.decompose.stabilize_log_sum_exp import StabilizeLogSumExp
 from coregraft.rewriter.text import parse

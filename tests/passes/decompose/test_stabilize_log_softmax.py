@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from coregraft.passes.decompose.stabilize_log_softmax import StabilizeLogSoftmax
 from coregraft.rewriter.target import Target
 

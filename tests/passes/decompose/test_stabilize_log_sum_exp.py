@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from coregraft.passes.decompose.stabilize_log_sum_exp import StabilizeLogSumExp
 from coregraft.rewriter.target import Target
 from coregraft.rewriter.types import Const

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+
 from coregraft.passes.decompose.stabilize_softplus import StabilizeSoftplus
 from coregraft.rewriter.target import Target
 

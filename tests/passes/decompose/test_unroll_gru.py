@@ -6,18 +6,25 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from coregraft.passes.decompose.unroll_gru import UnrollGru
 from coregraft.rewriter.target import Target
 from coregraft.rewriter.types import Const
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 RULE = UnrollGru()
 STEPS, BATCH, INPUT, HIDDEN = 4, 3, 3, 5
 
 
 def operands(
-    *, direction: str = "forward", lengths: Any = None, initial: bool = False, bias: bool = True, layout: int = 0, seed: int = 0
+    *,
+    direction: str = "forward",
+    lengths: Any = None,
+    initial: bool = False,
+    bias: bool = True,
+    layout: int = 0,
+    seed: int = 0,
 ) -> list[Any]:
     rng = np.random.default_rng(seed)
     n = 2 if direction == "bidirectional" else 1
@@ -36,7 +43,12 @@ def operands(
 @pytest.mark.parametrize("before", [0, 1])
 def test_directions(harness: Any, direction: str, before: int) -> None:
     g, feeds = harness.graph(
-        "GRU", operands(direction=direction), outputs=2, hidden_size=HIDDEN, direction=direction, linear_before_reset=before
+        "GRU",
+        operands(direction=direction),
+        outputs=2,
+        hidden_size=HIDDEN,
+        direction=direction,
+        linear_before_reset=before,
     )
     harness.same(RULE, g, feeds, atol=1e-5)
 
@@ -49,11 +61,21 @@ def test_directions(harness: Any, direction: str, before: int) -> None:
     bias=st.booleans(),
     before=st.integers(0, 1),
     clip=st.sampled_from([None, 0.3]),
-    activations=st.sampled_from([None, ("HardSigmoid", "Softsign"), ("Sigmoid", "LeakyRelu"), ("Elu", "Relu"), ("Sigmoid", "Affine")]),
+    activations=st.sampled_from(
+        [None, ("HardSigmoid", "Softsign"), ("Sigmoid", "LeakyRelu"), ("Elu", "Relu"), ("Sigmoid", "Affine")]
+    ),
     wanted=st.sampled_from([(True, True), (True, False), (False, True)]),
 )
 def test_every_option(
-    harness: Any, direction: str, lengths: Any, initial: bool, bias: bool, before: int, clip: Any, activations: Any, wanted: Any
+    harness: Any,
+    direction: str,
+    lengths: Any,
+    initial: bool,
+    bias: bool,
+    before: int,
+    clip: Any,
+    activations: Any,
+    wanted: Any,
 ) -> None:
     ends = np.array([STEPS] * BATCH if lengths == "full" else [STEPS, 2, 3], np.int32)
     given_lengths = None if lengths is None else ends if lengths == "fed" else Const.of(ends)
@@ -78,7 +100,9 @@ def test_every_option(
 def test_batch_first_is_the_same_network_transposed(harness: Any) -> None:
     """onnxruntime's CPU kernels refuse layout=1: compared with layout=0 on transposed data."""
     plain, feeds = harness.graph("GRU", operands(initial=True), outputs=2, hidden_size=HIDDEN, linear_before_reset=1)
-    first, swapped = harness.graph("GRU", operands(initial=True, layout=1), outputs=2, hidden_size=HIDDEN, linear_before_reset=1, layout=1)
+    first, swapped = harness.graph(
+        "GRU", operands(initial=True, layout=1), outputs=2, hidden_size=HIDDEN, linear_before_reset=1, layout=1
+    )
     want = harness.run(plain, feeds)
     got = harness.run(harness.rewrite(RULE, first).after, swapped)
     np.testing.assert_allclose(got[0], want[0].transpose(2, 0, 1, 3), atol=1e-5)
@@ -98,7 +122,9 @@ def test_stays_where_the_target_has_it(harness: Any) -> None:
     harness.declines(RULE, g, "has a lowering", target=has)
     g, feeds = harness.graph("GRU", operands(), outputs=2, hidden_size=HIDDEN, linear_before_reset=1)
     harness.same(RULE, g, feeds, atol=1e-5, target=has)
-    g, feeds = harness.graph("GRU", operands(lengths=Const.of(np.array([1, 2, 3], np.int32))), outputs=2, hidden_size=HIDDEN)
+    g, feeds = harness.graph(
+        "GRU", operands(lengths=Const.of(np.array([1, 2, 3], np.int32))), outputs=2, hidden_size=HIDDEN
+    )
     harness.same(RULE, g, feeds, atol=1e-5, target=has)
     harness.declines(RULE, g, "has a lowering", target=Target.any())
 

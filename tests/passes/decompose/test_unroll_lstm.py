@@ -5,18 +5,21 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from coregraft.passes.decompose.unroll_lstm import UnrollLstm
 from coregraft.rewriter.graph import Floats
 from coregraft.rewriter.target import Target
 from coregraft.rewriter.types import Const
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 RULE = UnrollLstm()
 STEPS, BATCH, INPUT, HIDDEN = 4, 3, 3, 5
 
 
-def operands(*, direction: str = "forward", lengths: Any = None, initial: bool = True, peepholes: bool = False) -> list[Any]:
+def operands(
+    *, direction: str = "forward", lengths: Any = None, initial: bool = True, peepholes: bool = False
+) -> list[Any]:
     rng = np.random.default_rng(0)
     n = 2 if direction == "bidirectional" else 1
 
@@ -24,7 +27,12 @@ def operands(*, direction: str = "forward", lengths: Any = None, initial: bool =
         return (rng.standard_normal(shape) * 0.5).astype(np.float32)
 
     x, h, c = normal(STEPS, BATCH, INPUT), normal(n, BATCH, HIDDEN), normal(n, BATCH, HIDDEN)
-    w, r, b, p = normal(n, 4 * HIDDEN, INPUT), normal(n, 4 * HIDDEN, HIDDEN), normal(n, 8 * HIDDEN), normal(n, 3 * HIDDEN)
+    w, r, b, p = (
+        normal(n, 4 * HIDDEN, INPUT),
+        normal(n, 4 * HIDDEN, HIDDEN),
+        normal(n, 8 * HIDDEN),
+        normal(n, 3 * HIDDEN),
+    )
     states = [h, c] if initial else [None, None]
     return [x, Const.of(w), Const.of(r), Const.of(b), lengths, *states, Const.of(p) if peepholes else None]
 
@@ -41,7 +49,15 @@ def operands(*, direction: str = "forward", lengths: Any = None, initial: bool =
     wanted=st.sampled_from([(True, True, True), (True, False, False), (False, False, True)]),
 )
 def test_every_option(
-    harness: Any, direction: str, lengths: Any, initial: bool, peepholes: bool, clip: Any, couple: int, activations: Any, wanted: Any
+    harness: Any,
+    direction: str,
+    lengths: Any,
+    initial: bool,
+    peepholes: bool,
+    clip: Any,
+    couple: int,
+    activations: Any,
+    wanted: Any,
 ) -> None:
     if not (clip or couple or activations or lengths):
         couple = 1  # otherwise Core ML has it
@@ -67,7 +83,13 @@ def test_every_option(
 
 def test_stays_where_the_target_has_it(harness: Any) -> None:
     has = Target("iOS17", "mlprogram", ops={("", "LSTM"): frozenset({"hidden_size", "clip", "direction"})})
-    g, _ = harness.graph("LSTM", operands(peepholes=True, direction="bidirectional"), outputs=3, hidden_size=HIDDEN, direction="bidirectional")
+    g, _ = harness.graph(
+        "LSTM",
+        operands(peepholes=True, direction="bidirectional"),
+        outputs=3,
+        hidden_size=HIDDEN,
+        direction="bidirectional",
+    )
     harness.declines(RULE, g, "has a lowering", target=has)
     g, feeds = harness.graph("LSTM", operands(), outputs=3, hidden_size=HIDDEN, clip=0.5)
     harness.same(RULE, g, feeds, atol=1e-5, target=has)

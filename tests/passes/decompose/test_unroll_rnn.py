@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from coregraft.passes.decompose.unroll_rnn import UnrollRnn
 from coregraft.rewriter.graph import Floats
 from coregraft.rewriter.types import Const
