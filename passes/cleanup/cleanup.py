@@ -7,9 +7,12 @@ from dataclasses import dataclass
 from coregraft.passes.cleanup.eliminate_common_subexpressions import EliminateCommonSubexpressions
 from coregraft.passes.cleanup.eliminate_dead_code import EliminateDeadCode
 from coregraft.passes.cleanup.eliminate_identities import EliminateIdentities
+from coregraft.passes.cleanup.erase_sequences import EraseSequences
 from coregraft.passes.cleanup.fold_constants import FoldConstants
 from coregraft.passes.cleanup.fold_if import FoldIf
 from coregraft.passes.cleanup.fold_shape_arithmetic import FoldShapeArithmetic
+from coregraft.passes.cleanup.fuse_reshapes import FuseReshapes
+from coregraft.passes.cleanup.fuse_transposes import FuseTransposes
 from coregraft.passes.cleanup.unroll_loops import UnrollLoops
 from coregraft.rewriter.contract import Context, Pass
 from coregraft.rewriter.graph import Graph
@@ -23,8 +26,7 @@ class Cleanup(Pass):
     ------------
     Runs, in this order and again while something changes: fold-constants, fold-shape-arithmetic, fold-if,
     unroll-loops, erase-sequences, eliminate-identities, fuse-reshapes, fuse-transposes,
-    eliminate-common-subexpressions, eliminate-dead-code. A round that only one pass changed is not followed by one
-    of that pass alone: each brings the graph to its own fixed point.
+    eliminate-common-subexpressions, eliminate-dead-code. Each of them brings the graph to its own fixed point.
 
     Why it matters
     --------------
@@ -58,7 +60,7 @@ class Cleanup(Pass):
 
     def run(self, g: Graph, ctx: Context) -> None:
         passes = self.passes()
-        quiet = 0  # passes in a row that changed nothing
+        quiet = 0  # passes in a row that changed nothing: a full round of them is the end
         for _ in range(self.max_rounds):
             for step in passes:
                 quiet = 0 if ctx.run(step, g) else quiet + 1
@@ -68,13 +70,15 @@ class Cleanup(Pass):
 
     def passes(self) -> list[Pass]:
         """The passes of one round, in order."""
-        steps: list[Pass] = [
+        return [
             FoldConstants(max_bytes=self.max_bytes, keep_quantised=self.keep_quantised),
             FoldShapeArithmetic(),
             FoldIf(),
             *([UnrollLoops(max_trips=self.max_trips, max_ops=self.max_ops)] if self.unroll else []),
+            EraseSequences(),
             EliminateIdentities(),
+            FuseReshapes(),
+            FuseTransposes(),
             EliminateCommonSubexpressions(),
             EliminateDeadCode(),
         ]
-        return steps
