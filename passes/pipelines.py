@@ -35,7 +35,12 @@ ORDER = ("root-of-square", "reciprocal-of-conv", "private-conv-bias", "order-res
 CONVOLUTIONS = ("replace-dilated-conv", "cancel-phase-pairs", "canonical-conv-transpose", "lift-conv3d")
 #: What a target lacks, in terms of what it has.
 DECOMPOSE = (
+    "fuse-log-softmax",
+    "fuse-log-sigmoid",
+    "fuse-log-sum-exp",
     "decompose-scaler",
+    "decompose-tree-ensemble-classifier",
+    "decompose-tree-ensemble-regressor",
     "decompose-einsum",
     "decompose-qlinear-conv",
     "decompose-qlinear-matmul",
@@ -47,6 +52,14 @@ DECOMPOSE = (
     "unroll-gru",
     "unroll-lstm",
     "unroll-rnn",
+    "decompose-max-pool",
+    "decompose-average-pool",
+    "decompose-max-unpool",
+    "decompose-pow",
+    "stabilize-softplus",
+    "stabilize-mish",
+    "stabilize-log-softmax",
+    "stabilize-log-sum-exp",
 )
 #: What half precision cannot hold.
 HALF = ("bound-mask-constants", "merge-tiny-scales", "raise-epsilon", "explicit-reciprocal")
