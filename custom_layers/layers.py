@@ -115,7 +115,9 @@ def _scalar(op: Op, name: str, value: Any) -> int | float | str:
         return value
     if isinstance(value, Const):
         value = {"shape": list(value.shape), "values": value.numpy().ravel().tolist()}
-    elif isinstance(value, (Graph, AttrRef, RawAttr)) or any(isinstance(v, (Graph, Const, bytes)) for v in value):
+    elif isinstance(value, Graph):
+        raise _refused(op, f"it owns a graph ({name})")
+    elif isinstance(value, (AttrRef, RawAttr)) or any(not isinstance(v, (int, float, str)) for v in value):
         raise _refused(op, f"attribute {name} is not a number, a string or a list of them")
     try:
         text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)

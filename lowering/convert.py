@@ -8,25 +8,28 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from coregraft.lowering import package, pipeline, targets
 from coregraft.lowering.fallback import Fallback, fallback_for
 from coregraft.lowering.metadata import Metadata, describe
 from coregraft.lowering.program import lower_graph, require_lowerings, require_pinned
 from coregraft.lowering.report import ConversionReport, count_operations, count_ops, weight_bytes
+from coregraft.rewriter import facts
+from coregraft.rewriter.contract import Fact
 from coregraft.rewriter.dims import pin_dims
 from coregraft.rewriter.errors import InputError, UsageError
 from coregraft.rewriter.graph import Graph
-from coregraft.rewriter.manager import PassManager
-from coregraft.rewriter.pipeline import PipelineLike, parse_pipeline
+from coregraft.rewriter.manager import PassManager, PassReport
+from coregraft.rewriter.pipeline import PipelineLike
 from coregraft.rewriter.target import Target
 
 if TYPE_CHECKING:
     import onnx
     import onnx_graphsurgeon as gs
 
-PRECISIONS: tuple[str, ...] = ("fp16", "fp32", "mixed")
+Precision = Literal["fp16", "fp32", "mixed"]
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
 
 @dataclass(frozen=True)
@@ -83,7 +86,7 @@ def convert(
     source: str | Path | onnx.ModelProto | gs.Graph | Graph,
     *,
     target: str = targets.DEFAULT,
-    precision: str = "fp16",
+    precision: Precision = "fp16",
     format: str = "mlprogram",
     dims: Mapping[str, int] | None = None,
     shapes: Mapping[str, Sequence[int]] | None = None,
@@ -123,14 +126,13 @@ def convert(
     before = count_ops(graph)
     pin_dims(graph, dims or {}, {name: tuple(shape) for name, shape in (shapes or {}).items()})
     require_pinned(graph)
-    chosen = ["upgrade-opset", *parse_pipeline(passes)] if passes is not None else _default_passes(goal, precision)
-    done = PassManager(chosen, goal).run_in_place(graph)
+    reports = _rewrite(graph, goal, _default_passes(goal, precision) if passes is None else passes)
     if rung is None:
         require_lowerings(graph, goal)
     after = count_ops(graph)
     lowered = lower_graph(graph, goal, rung.emit if rung is not None else None)
     pipeline.run(lowered.program, goal, coremltools_pipeline)
-    metadata = describe(graph, lowered.inputs, lowered.outputs, _facts(source, goal, precision))
+    metadata = describe(graph, lowered.inputs, lowered.outputs, _own_words(source, goal, precision))
     report = ConversionReport(
         target=target,
         format=format,
@@ -139,7 +141,7 @@ def convert(
         ops_before=before,
         ops_after=after,
         mil_ops=count_operations(lowered.program),
-        passes=done.reports,
+        passes=reports,
         fallbacks=rung.taken() if rung is not None else (),
         weight_bytes=weight_bytes(lowered.program),
         inputs=lowered.inputs,
@@ -166,30 +168,39 @@ def graph_of(source: str | Path | onnx.ModelProto | gs.Graph | Graph) -> Graph:
 
     if isinstance(source, onnx.ModelProto):
         return from_model(source)
-    import onnx_graphsurgeon as gs
+    import onnx_graphsurgeon
 
-    if isinstance(source, gs.Graph):
+    if isinstance(source, onnx_graphsurgeon.Graph):
         from coregraft.rewriter.gs import from_graphsurgeon
 
         return from_graphsurgeon(source)
     raise InputError("source-unknown", f"cannot convert a {type(source).__name__}")
 
 
-def _default_passes(goal: Target, precision: str) -> PipelineLike:
+def _rewrite(graph: Graph, goal: Target, passes: PipelineLike) -> list[PassReport]:
+    """Run the passes, and then what lowering needs to be true if they did not see to it."""
+    reports = list(PassManager(passes, goal).run_in_place(graph).reports)
+    for fact in (Fact.INTERNAL_OPSET, Fact.TYPED):
+        if facts.violated(fact, graph) is not None:
+            reports += PassManager(facts.PROVIDERS[fact], goal).run_in_place(graph).reports
+    return reports
+
+
+def _default_passes(goal: Target, precision: Precision) -> PipelineLike:
     from coregraft.passes.pipelines import convert_pipeline
 
     return convert_pipeline(goal, precision)
 
 
-def _facts(source: object, goal: Target, precision: str) -> dict[str, str]:
+def _own_words(source: object, goal: Target, precision: str) -> dict[str, str]:
     """coregraft's own metadata; the file's hash covers the ``.onnx`` file, not data it keeps elsewhere."""
     from coregraft import __version__
 
-    facts = {"version": __version__, "target": goal.name, "precision": precision}
+    words = {"version": __version__, "target": goal.name, "precision": precision}
     if isinstance(source, (str, Path)):
         with Path(source).open("rb") as file:
-            facts["source_sha256"] = hashlib.file_digest(file, "sha256").hexdigest()
-    return facts
+            words["source_sha256"] = hashlib.file_digest(file, "sha256").hexdigest()
+    return words
 
 
 def _warnings(rung: Fallback | None) -> tuple[str, ...]:

@@ -46,8 +46,8 @@ def named(name: str | None) -> dict[str, str]:
 
 
 def like(var: Any, value: Any) -> Array:
-    """A number or an array in the element type of a MIL var."""
-    return np.asarray(value).astype(np_type(var))
+    """A number or an array in the element type of a MIL var; a number comes as a scalar, as MIL wants it."""
+    return np.asarray(value).astype(np_type(var))[()]
 
 
 def cast(b: Emitter, var: Any, dtype: Any, name: str | None = None) -> Any:

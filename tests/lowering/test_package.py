@@ -83,7 +83,8 @@ def test_same_model_same_bytes(tmp_path: Path, format: str, suffix: str) -> None
     write(lowered(model(), format=format), tmp_path / f"c{suffix}", format)
     a, b, c = (list(files(tmp_path / f"{name}{suffix}").values()) for name in "abc")
     assert a == b == c
-    assert read_spec(tmp_path / f"a{suffix}").WhichOneof("Type") == {"mlprogram": "mlProgram"}.get(format, "neuralNetwork")
+    kind = {"mlprogram": "mlProgram", "neuralnetwork": "neuralNetwork"}[format]
+    assert read_spec(tmp_path / f"a{suffix}").WhichOneof("Type") == kind
 
 
 def test_the_manifest_lists_what_is_there(tmp_path: Path) -> None:
@@ -199,24 +200,24 @@ def test_a_custom_layer_in_a_nested_block_is_found_too() -> None:
 
 
 def test_rank_6_is_found_before_a_device_does() -> None:
-    from coremltools.converters.mil.mil import Builder as mb
+    from coremltools.converters.mil.mil import Builder
 
-    @mb.program(input_specs=[mb.TensorSpec(shape=(1, 2))])
-    def program(x: Any) -> Any:
-        return mb.reshape(x=x, shape=[1, 1, 1, 1, 1, 2], name="six")
+    def main(x: Any) -> Any:
+        return Builder.reshape(x=x, shape=[1, 1, 1, 1, 1, 2], name="six")
 
+    program = Builder.program(input_specs=[Builder.TensorSpec(shape=(1, 2))])(main)
     with pytest.raises(UnsupportedError) as error:
         pipeline.check(program, targets.get("iOS17"))
     assert error.value.code == "rank-unsupported" and error.value.node == "six"
 
 
 def test_an_operand_that_must_be_constant() -> None:
-    from coremltools.converters.mil.mil import Builder as mb
+    from coremltools.converters.mil.mil import Builder
 
-    @mb.program(input_specs=[mb.TensorSpec(shape=(2, 3))])
-    def program(x: Any) -> Any:
-        return mb.transpose(x=x, perm=[1, 0], name="t")
+    def main(x: Any) -> Any:
+        return Builder.transpose(x=x, perm=[1, 0], name="t")
 
+    program = Builder.program(input_specs=[Builder.TensorSpec(shape=(2, 3))])(main)
     op = program.functions["main"].find_ops(op_type="transpose")[0]
     op._input_vars["perm"] = program.functions["main"].inputs["x"]
     with pytest.raises(CoregraftError) as error:
@@ -240,8 +241,8 @@ def test_the_passes_that_change_results_exist_and_are_not_in_the_short_list() ->
     from coremltools.converters.mil.mil.passes.pass_registry import PASS_REGISTRY
 
     assert all(name in PASS_REGISTRY for name in pipeline.EXCLUDED), "a misspelt name would guard nothing"
-    for format in ("mlprogram", "neuralnetwork"):
-        assert not {*pipeline.EXCLUDED, "mil_backend::fuse_pow2_sqrt"} & set(pipeline.passes_for("short", format))
+    for kind in ("mlprogram", "neuralnetwork"):
+        assert not {*pipeline.EXCLUDED, "mil_backend::fuse_pow2_sqrt"} & set(pipeline.passes_for("short", kind))
 
 
 def test_default_is_coremltools_own_list_without_precision() -> None:

@@ -371,7 +371,8 @@ def test_bodies_see_outer_values_and_their_constants_stay_inside() -> None:
 
 def test_a_second_build_is_the_same_program() -> None:
     def names() -> list[str]:
-        g = graph(X, [("Add", "x x", "a"), ("Halves", "a", "b c")], ["b"], values={n: (F32, (1, 3)) for n in "bc"})
+        ops = [("Add", "x x", "a"), ("Halves", "a", "b c")]
+        g = graph(X, ops, ["b"], values=dict.fromkeys("bc", (F32, (1, 3))))
         program = build_program(g, targets.get("iOS17"))
         return [var.name for op in program.functions["main"].operations for var in op.outputs]
 

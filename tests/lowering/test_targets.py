@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 
 from coregraft.lowering import targets
@@ -27,7 +29,7 @@ def test_every_target_is_there_in_both_formats() -> None:
 
 @pytest.mark.parametrize("format", FORMATS)
 def test_a_newer_target_has_all_ops_of_an_older_one(format: str) -> None:
-    for older, newer in zip(ORDER, ORDER[1:], strict=False):
+    for older, newer in itertools.pairwise(ORDER):
         old, new = targets.get(older, format).ops, targets.get(newer, format).ops
         assert old is not None and new is not None
         assert old.keys() <= new.keys()

@@ -1,0 +1,169 @@
+"""convert(): what goes in, what comes out, and what is said about it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import onnx
+import pytest
+from onnx import parser
+
+from coregraft.lowering.convert import convert, graph_of
+from coregraft.rewriter.errors import CoregraftError, InputError, UnsupportedError, UsageError
+from coregraft.rewriter.load import from_model
+
+#: Enough passes for these models; what the default pipeline does is tested where it lives.
+PLAIN = ["eliminate-dead-code"]
+
+
+def mlp(opset: int = 21, batch: str = "N", op: str = "Relu") -> onnx.ModelProto:
+    model = parser.parse_model(f"""
+        <ir_version: 8, opset_import: ["" : {opset}], model_version: 3>
+        mlp (float[{batch}, 4] "in/x") => (float[{batch}, 2] "out/y")
+        <float[4, 8] w0 = {{{", ".join(["0.5"] * 32)}}}, float[8, 2] w1 = {{{", ".join(["-0.25"] * 16)}}}>
+        {{
+            h = MatMul ("in/x", w0)
+            a = {op} (h)
+            "out/y" = MatMul (a, w1)
+        }}
+    """)
+    model.doc_string = "a small net"
+    return model
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    file = tmp_path / "mlp.onnx"
+    onnx.save(mlp(), file)
+    return file
+
+
+def test_a_file_becomes_a_package(path: Path, tmp_path: Path) -> None:
+    done = convert(path, dims={"N": 2}, precision="fp32", passes=PLAIN)
+    written = done.save(tmp_path / "mlp.mlpackage")
+    assert written == [tmp_path / "mlp.mlpackage"]
+    spec = done.model.get_spec()
+    assert [(f.name, list(f.type.multiArrayType.shape)) for f in spec.description.input] == [("in_x", [2, 4])]
+    assert [f.name for f in spec.description.output] == ["out_y"]
+    assert spec.specificationVersion == 8
+    meta = spec.description.metadata
+    assert (meta.shortDescription, meta.versionString) == ("a small net", "3")
+    own = {key.removeprefix("com.coregraft."): value for key, value in meta.userDefined.items()}
+    assert sorted(own) == ["io", "precision", "source_sha256", "target", "version"]
+    assert own["source_sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert json.loads(own["io"])["inputs"][0]["name"] == "in/x"
+
+
+def test_the_report(path: Path) -> None:
+    report = convert(path, dims={"N": 2}, precision="fp32", passes=PLAIN).report
+    assert report.ops_before == {"MatMul": 2, "Relu": 1}
+    assert sum(report.mil_ops.values()) == 3
+    assert report.weight_bytes >= 4 * (32 + 16)
+    assert report.names["out/y"] == "out_y"
+    told = report.as_dict()
+    assert json.loads(json.dumps(told)) == told
+    assert told["inputs"][0]["feature_shape"] == [2, 4]
+    assert {p.spec for p in report.passes} >= {"upgrade-opset"}, "lowering needs the internal opset"
+
+
+def test_every_kind_of_source(path: Path) -> None:
+    import onnx_graphsurgeon as gs
+
+    model = mlp()
+    sources: list[Any] = [path, str(path), model, from_model(model), gs.import_onnx(model)]
+    programs = [str(convert(s, dims={"N": 2}, passes=PLAIN, precision="fp32").report.mil_ops) for s in sources]
+    assert len(set(programs)) == 1
+    with pytest.raises(InputError) as error:
+        convert(42)
+    assert error.value.code == "source-unknown"
+
+
+def test_a_graph_is_not_changed() -> None:
+    g = from_model(mlp())
+    nodes, kind = dict(g.nodes(data=True)), g.tensor_type("in/x")
+    convert(g, dims={"N": 2}, passes=["eliminate-dead-code", "cleanup"], precision="fp32")
+    assert dict(g.nodes(data=True)) == nodes and g.tensor_type("in/x") == kind
+    assert graph_of(g) is not g
+
+
+@pytest.mark.parametrize(
+    ("options", "kind", "code"),
+    [
+        ({"target": "iOS12"}, UsageError, "target-unknown"),
+        ({"format": "onnx"}, UsageError, "format-unknown"),
+        ({"precision": "int8"}, UsageError, "precision-unknown"),
+        ({"coremltools_pipeline": "long"}, UsageError, "pipeline-unknown"),
+        ({"fallback": "hope"}, UsageError, "fallback-unknown"),
+        ({"fallback": "cut"}, UsageError, "fallback-unavailable"),
+        ({"dims": {}}, UnsupportedError, "dims-unpinned"),
+        ({"dims": {"M": 1}}, UsageError, "dim-unknown"),
+        ({"passes": ["no-such-pass"]}, UsageError, "pass-unknown"),
+    ],
+)
+def test_refusals(options: dict[str, Any], kind: type[CoregraftError], code: str) -> None:
+    with pytest.raises(kind) as error:
+        convert(mlp(), **{"dims": {"N": 2}, "passes": PLAIN, **options})
+    assert error.value.code == code
+
+
+def test_shapes_pin_as_well_as_dims() -> None:
+    assert convert(mlp(), shapes={"in/x": (5, 4)}, passes=PLAIN).report.inputs[0].shape == (5, 4)
+
+
+@pytest.mark.parametrize("pipeline", ["short", "default", "none"])
+@pytest.mark.parametrize("format", ["mlprogram", "neuralnetwork"])
+def test_every_coremltools_pipeline_gives_a_package(tmp_path: Path, pipeline: str, format: str) -> None:
+    done = convert(
+        mlp(), dims={"N": 2}, precision="fp32", passes=PLAIN, format=format, coremltools_pipeline=pipeline
+    )
+    suffix = ".mlpackage" if format == "mlprogram" else ".mlmodel"
+    (written,) = done.save(tmp_path / f"m{suffix}")
+    assert written.exists()
+    assert done.report.precision == "fp32"
+
+
+def test_a_neuralnetwork_has_no_fp16() -> None:
+    assert convert(mlp(), dims={"N": 2}, passes=PLAIN, format="neuralnetwork").report.precision == "fp32"
+
+
+# ---------------------------------------------------------------- ops without a lowering
+
+
+def unknown() -> onnx.ModelProto:
+    model = mlp(batch="2")
+    model.opset_import.add(domain="com.acme", version=1)
+    model.graph.node[1].op_type, model.graph.node[1].domain, model.graph.node[1].name = "Fancy", "com.acme", "f"
+    model.graph.value_info.append(onnx.helper.make_tensor_value_info("a", 1, [2, 8]))
+    return model
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"fallback": "custom"}, {"fallback": "error"}, {"fallback": "error", "format": "neuralnetwork"}]
+)
+def test_an_unknown_op_is_refused_by_name(options: dict[str, Any]) -> None:
+    with pytest.raises(UnsupportedError) as error:
+        convert(unknown(), passes=PLAIN, **options)
+    assert error.value.code == "op-no-lowering"
+    assert 'com.acme.Fancy "f"' in error.value.message
+    assert error.value.hint and "neuralnetwork" in error.value.hint
+
+
+def test_an_unknown_op_becomes_a_custom_layer(tmp_path: Path) -> None:
+    done = convert(unknown(), passes=PLAIN, format="neuralnetwork")
+    written = done.save(tmp_path / "m.mlmodel")
+    assert [p.name for p in written] == ["m.mlmodel", "ComAcmeFancy.swift"]
+    layer = next(x for x in done.model.get_spec().neuralNetwork.layers if x.WhichOneof("layer") == "custom")
+    assert layer.custom.className == "ComAcmeFancy"
+    assert done.report.fallbacks == [{"op": 'com.acme.Fancy "f"', "rung": "custom-layer", "class": "ComAcmeFancy"}]
+    assert "ComAcmeFancy" in done.report.warnings[0]
+
+
+def test_a_swift_class_that_was_filled_in_is_left_alone(tmp_path: Path) -> None:
+    mine = tmp_path / "ComAcmeFancy.swift"
+    mine.write_text("// done")
+    written = convert(unknown(), passes=PLAIN, format="neuralnetwork").save(tmp_path / "m.mlmodel")
+    assert [p.name for p in written] == ["m.mlmodel"]
+    assert mine.read_text() == "// done"
