@@ -109,7 +109,7 @@ class Op:
                 yield name, value
 
 
-class Graph(nx.DiGraph):  # type: ignore[type-arg]  # networkx is generic only in its stubs
+class Graph(nx.DiGraph):  # type: ignore[misc]  # networkx is untyped
     """An ONNX graph; see the module docstring. ``Graph()`` is empty and valid."""
 
     # ---------------------------------------------------------------- model-level facts
@@ -152,6 +152,11 @@ class Graph(nx.DiGraph):  # type: ignore[type-arg]  # networkx is generic only i
 
     def set_opsets(self, opsets: Mapping[str, int]) -> None:
         self.graph["opsets"] = MappingProxyType(dict(opsets))
+
+    def copy(self, as_view: bool = False) -> Graph:
+        """As networkx has it: node data is copied, the frozen things in it are shared."""
+        duplicate: Graph = super().copy(as_view)
+        return duplicate
 
     # ---------------------------------------------------------------- reading
 
@@ -287,11 +292,10 @@ class Graph(nx.DiGraph):  # type: ignore[type-arg]  # networkx is generic only i
         """A value name that the graph does not have, made from ``hint``; the same for the same history."""
         if hint and hint not in self._node:
             return hint
-        counters: Mapping[str, int] = self.graph.get("name_counters", _EMPTY)
-        n = counters.get(hint, 0) + 1
+        n: int = self.graph.get("fresh", 0) + 1
         while f"{hint}_{n}" in self._node:
             n += 1
-        self.graph["name_counters"] = {**counters, hint: n} if len(counters) < 4096 else {hint: n}
+        self.graph["fresh"] = n
         return f"{hint}_{n}"
 
     def _connect(self, op_id: int, op: Op) -> None:

@@ -166,11 +166,12 @@ class PassManager:
                 raise PassError("pass-broke-contract", f'"{pass_.name}" ensures {fact}, but {why}')
         from coregraft.rewriter.checked import compare
 
-        why = compare(pass_, before, g, self.inputs)
-        if why.failure is not None:
-            raise PassError("pass-broke-contract", f'"{pass_.name}" is {pass_.equivalence.value}, but {why.failure}')
-        if why.skipped is not None:
-            ctx.note(f"numbers not checked: {why.skipped}")
+        verdict = compare(pass_, before, g, self.inputs)
+        if verdict.failure is not None:
+            promise = f'"{pass_.name}" is {pass_.equivalence.value}'
+            raise PassError("pass-broke-contract", f"{promise}, but {verdict.failure}")
+        if verdict.skipped is not None:
+            ctx.note(f"numbers not checked: {verdict.skipped}")
 
     def _context(self, pass_: Pass) -> Context:
         return Context(self.target, self.checked, self.rewrite_limit, pass_.name)

@@ -67,21 +67,20 @@ class Matcher:
         """Match everything on the agenda, leaving the other sides of choices for later; False at a failure."""
         while state.agenda is not None:
             node, value, state.agenda = state.agenda
-            kind = type(node)
-            if kind is Capture:
+            if isinstance(node, Capture):
                 if not self._bind(node, value, state):
                     return False
-            elif kind is Result:
+            elif isinstance(node, Result):
                 if not self._match_result(node, value, state):
                     return False
-            elif kind is Scalar:
+            elif isinstance(node, Scalar):
                 if not self._is_scalar(value, node.value):
                     return self._fail(state, "{} is not the constant {}", value or "an omitted operand", node)
-            elif kind is AnyOf:
+            elif isinstance(node, AnyOf):
                 rest = state.agenda
                 self._choices.extend(state.fork((a, value, rest)) for a in reversed(node.alternatives[1:]))
                 state.agenda = (node.alternatives[0], value, rest)
-            else:  # Rest: its values were collected when the operands were laid out
+            elif isinstance(node, Rest):  # its values were collected when the operands were laid out
                 state.names[node.name] = value
         return True
 
@@ -156,28 +155,29 @@ class Matcher:
         g, ops = self.graph, state.ops
         matched = {op_id for _, op_id in ops.values()}
         if len(matched) != len(ops):
-            return self._never("one op would stand for two of the pattern")
+            return self._refuse("one op would stand for two of the pattern")
         results: list[str] = []
         for output in self.pattern.outputs:
             at = ops.get(id(output.producer))
             if at is None or output.index >= len(g.op(at[1]).outputs) or not g.op(at[1]).outputs[output.index]:
-                return self._never("output {} of the pattern is not there", show(output))
+                return self._refuse("output {} of the pattern is not there", show(output))
             results.append(g.op(at[1]).outputs[output.index])
         for pattern, op_id in ops.values():
             for value in g.op(op_id).outputs:
                 if not value or value in results or pattern.shared:
                     continue
                 if g.public_names(value) or any(user not in matched for user in g._succ[value]):
-                    return self._never("intermediate value {} is used outside the match", value)
+                    return self._refuse("intermediate value {} is used outside the match", value)
         names = state.names
         bindings = {name: self._view(names.get(name)) for name in (*self.pattern.captures, *names)}
         order = (root_id, *sorted((i for i in matched if i != root_id), key=g.order_key))
         return Match(g, root_id, order, tuple(results), bindings)
 
-    def _never(self, text: str, *args: Any) -> None:
+    def _refuse(self, text: str, *args: Any) -> Match | None:
         """A complete match that must not be used: deeper than any partial one."""
         self.deepest = 1 << 30
         self.reason = NoMatch(text, *args)
+        return None
 
     def _view(self, value: Any) -> Any:
         if isinstance(value, _Captured):

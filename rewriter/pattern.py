@@ -21,28 +21,28 @@ class Node:
     """A pattern of one value. Arithmetic on patterns makes the ONNX op of the same name."""
 
     def __add__(self, other: Node | float) -> Node:
-        return _op("Add", self, other)
+        return _binary("Add", self, other)
 
     def __radd__(self, other: float) -> Node:
-        return _op("Add", other, self)
+        return _binary("Add", other, self)
 
     def __sub__(self, other: Node | float) -> Node:
-        return _op("Sub", self, other)
+        return _binary("Sub", self, other)
 
     def __rsub__(self, other: float) -> Node:
-        return _op("Sub", other, self)
+        return _binary("Sub", other, self)
 
     def __mul__(self, other: Node | float) -> Node:
-        return _op("Mul", self, other)
+        return _binary("Mul", self, other)
 
     def __rmul__(self, other: float) -> Node:
-        return _op("Mul", other, self)
+        return _binary("Mul", other, self)
 
     def __truediv__(self, other: Node | float) -> Node:
-        return _op("Div", self, other)
+        return _binary("Div", self, other)
 
     def __rtruediv__(self, other: float) -> Node:
-        return _op("Div", other, self)
+        return _binary("Div", other, self)
 
 
 @dataclass(frozen=True, eq=False)
@@ -223,6 +223,11 @@ def _node(value: Any) -> Node:
     if isinstance(value, (int, float)):
         return Scalar(float(value))
     raise TypeError(f"not a pattern: {value!r}")
+
+
+def _binary(op_type: str, a: Any, b: Any) -> Node:
+    result: Node = _op(op_type, a, b)
+    return result
 
 
 def _op(

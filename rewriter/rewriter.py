@@ -110,7 +110,9 @@ class Rewriter:
             return ""
         if isinstance(value, str):
             return value
-        if isinstance(value, (np.ndarray, np.generic, Const)):
+        if isinstance(value, (np.ndarray, np.generic)):
+            return self.const(np.asarray(value))
+        if isinstance(value, Const):
             return self.const(value)
         return str(value.name)
 

@@ -98,7 +98,8 @@ def _numpy_dtype(dtype: DType) -> np.dtype[Any]:
     if dtype in _ML_DTYPES:
         import ml_dtypes
 
-        return np.dtype(getattr(ml_dtypes, _NUMPY_NAMES[dtype]))
+        kind: np.dtype[Any] = np.dtype(getattr(ml_dtypes, _NUMPY_NAMES[dtype]))
+        return kind
     return np.dtype(_NUMPY_NAMES.get(dtype, "object"))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import click
 
@@ -63,7 +63,7 @@ def convert(
     model: str,
     output: str,
     target: str,
-    precision: str,
+    precision: Literal["fp16", "fp32"],
     format_: str,
     dims: tuple[str, ...],
     shapes: tuple[str, ...],

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from coregraft.cli.envelope import Outcome, finish, json_option
+from coregraft.cli.envelope import Outcome, console, finish, json_option
 
 if TYPE_CHECKING:
     from coregraft.rewriter.graph import Graph
@@ -128,7 +128,6 @@ def _dilated(g: Graph) -> list[dict[str, Any]]:
 
 
 def _print_dilated(rows: list[dict[str, Any]]) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     headings = ("dilated convolution", "dilation", "weights", "with zeros filled in", "ratio")
@@ -136,6 +135,6 @@ def _print_dilated(rows: list[dict[str, Any]]) -> None:
     for r in rows:
         sizes = [f"{r[k] / 1e3:.1f} kB" for k in ("weight_bytes", "zero_filled_bytes")]
         table.add_row(r["node"], str(r["dilation"]), *sizes, f"{r['ratio']:.0f}x")
-    Console(width=120).print(table)
+    console(120).print(table)
     click.echo("Filled kernels are what a backend without a dilated kernel is believed to make (H1.01; not measured).")
     click.echo("After replace-dilated-conv every convolution is an ordinary one: its weights are all there is.")

@@ -8,11 +8,14 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from coregraft.rewriter.errors import CoregraftError
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 SCHEMA_VERSION = 1
 OK, FINDINGS = 0, 1
@@ -90,6 +93,13 @@ def progress(text: str, *, hidden: bool) -> Iterator[Callable[[str], None]]:
 
     with Console(stderr=True).status(text) as status:
         yield lambda message: status.update(message)
+
+
+def console(width: int) -> Console:
+    """Standard output for tables: as wide as the terminal, or of a fixed width when piped."""
+    from rich.console import Console
+
+    return Console(width=None if sys.stdout.isatty() else width)
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON envelope and nothing else.")

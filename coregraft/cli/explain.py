@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import inspect
+from typing import TYPE_CHECKING
 
 import click
 
 from coregraft.cli.envelope import Outcome, finish, json_option
+
+if TYPE_CHECKING:
+    from coregraft.rewriter.contract import Pass
 
 
 @click.command("explain", short_help="Explain a rule, by its code or name.")
@@ -59,10 +63,15 @@ def why(rule: str, model: str, node: str | None) -> Outcome:
         for op_id, op in ops:
             if node is not None or op.key in roots:
                 lines.append({"node": op.label, "rule": made.name, "verdict": explain(made, g, op_id)})
-    return Outcome({"verdicts": lines}, lambda: [click.echo(f"{v['node']}: {v['verdict']}") for v in lines] and None)
+
+    def show() -> None:
+        for v in lines:
+            click.echo(f"{v['node']}: {v['verdict']}")
+
+    return Outcome({"verdicts": lines}, show)
 
 
-def named(rule: str) -> list[type]:
+def named(rule: str) -> list[type[Pass]]:
     """The passes with a code or name.
 
     Raises:
@@ -72,7 +81,7 @@ def named(rule: str) -> list[type]:
     from coregraft.rewriter.registry import pass_class, pass_names
 
     if rule.upper().startswith("CG"):
-        found: list[type] = [cls for name in pass_names() if (cls := pass_class(name)).code == rule.upper()]
+        found = [cls for name in pass_names() if (cls := pass_class(name)).code == rule.upper()]
         if not found:
             raise UsageError("rule-unknown", f"no rule has the code {rule}", hint="`coregraft passes` lists them")
         return found

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
-from coregraft.cli.envelope import Outcome, finish, json_option
+from coregraft.cli.envelope import Outcome, console, finish, json_option
 
 
 @click.command("passes", short_help="List the passes and rules.")
@@ -20,7 +22,7 @@ def work(word: str | None) -> Outcome:
     from coregraft.rewriter.registry import pass_class, pass_names, registry
 
     defaults = {spec.partition("{")[0] for spec in pipelines.default_names()}
-    rows = []
+    rows: list[dict[str, Any]] = []
     for name in pass_names():
         cls = pass_class(name)
         row = {
@@ -35,13 +37,12 @@ def work(word: str | None) -> Outcome:
             rows.append(row)
 
     def show() -> None:
-        from rich.console import Console
         from rich.table import Table
 
         table = Table("code", "name", "equivalence", "default", "what it does", box=None, pad_edge=False)
         for row in rows:
             default = "yes" if row["default"] else ""
             table.add_row(row["code"] or "", row["name"], row["equivalence"], default, row["summary"])
-        Console(width=None if click.get_text_stream("stdout").isatty() else 160).print(table)
+        console(160).print(table)
 
     return Outcome({"passes": rows}, show, warnings=list(registry().problems))

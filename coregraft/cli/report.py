@@ -29,8 +29,9 @@ def pass_rows(reports: Sequence[PassReport]) -> list[dict[str, Any]]:
 
 def print_passes(reports: Sequence[PassReport]) -> None:
     """A table of the passes that changed something."""
-    from rich.console import Console
     from rich.table import Table
+
+    from coregraft.cli.envelope import console
 
     changed = [r for r in reports if r.changed]
     if not changed:
@@ -41,7 +42,7 @@ def print_passes(reports: Sequence[PassReport]) -> None:
         counts = {k: v for k, v in sorted(r.counts.items()) if k != "rewrites"}
         fired = ", ".join(f"{k} {v}" for k, v in counts.items())
         table.add_row(r.spec, f"{r.ops_before} -> {r.ops_after}", fired, f"{r.seconds:.2f}")
-    Console(width=None if click.get_text_stream("stdout").isatty() else 140).print(table)
+    console(140).print(table)
     for r in changed:
         for note in r.notes:
             click.echo(f"  {r.spec}: {note}")

@@ -79,7 +79,7 @@ class _Normalise(Rule):
             return m.no("epsilon is not one constant")
         if not same_axes(m.axes, m.axes2, m.x.rank):
             return m.no("mean and variance are not over the same last axes")
-        axis = trailing_axis(m.axes, m.x.rank)
+        axis = trailing_axis(m.axes, m.x.rank) or -1
         return normalised_shape(m.x, axis) is not None or m.no("a normalised dim is not static")
 
     def replacement(self, op: OpBuilder, m: Any) -> Any:

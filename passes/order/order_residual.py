@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from coregraft.rewriter.passes import REASSOCIATING, Equivalence, Match, OpBuilder, OpView, Rule, ValueView
+from coregraft.rewriter.types import Array
 
 #: Largest finite half-precision number: a clip there is the identity for finite data.
 HALF_MAX = 65504.0
@@ -128,6 +129,12 @@ def _plain_conv(v: ValueView) -> OpView | None:
     return conv if constant and int(conv.attr("group")) == 1 else None
 
 
+def _diagonal(weights: Array, conv: OpView) -> tuple[Any, ...]:
+    """The index of the weights that carry each channel to itself through the centre tap."""
+    channels = np.arange(weights.shape[0])
+    return (channels, channels, *(_centre(conv) or ()))
+
+
 def _centre(conv: OpView) -> tuple[int, ...] | None:
     """The tap that reads the output's own position, when the Conv keeps the size with stride 1; else None."""
     weight = conv.inputs[1]
@@ -156,8 +163,7 @@ def _absorb(op: OpBuilder, m: Match) -> Any:
     conv = _plain_conv(m.b)
     assert conv is not None
     w = np.array(conv.inputs[1].array())  # type: ignore[union-attr]
-    index = np.arange(w.shape[0])
-    w[(index, index, *(_centre(conv) or ()))] += 1
+    w[_diagonal(w, conv)] += 1
     return op.Conv(m.a, w, *conv.inputs[2:], **conv.attrs)
 
 
@@ -171,8 +177,7 @@ def _concat(op: OpBuilder, m: Match) -> Any:
     assert conv is not None
     w = conv.inputs[1].array()  # type: ignore[union-attr]
     identity = np.zeros((w.shape[0], w.shape[0], *w.shape[2:]), w.dtype)
-    index = np.arange(w.shape[0])
-    identity[(index, index, *(_centre(conv) or ()))] = 1
+    identity[_diagonal(w, conv)] = 1
     both = op.Concat(conv.inputs[0], m.a, axis=1)
     return op.Conv(both, np.concatenate([w, identity], axis=1), *conv.inputs[2:], **conv.attrs)
 

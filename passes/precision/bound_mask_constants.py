@@ -13,8 +13,10 @@ from coregraft.rewriter.types import Array, Const
 
 #: Ops a mask passes through on its way to the softmax without being mixed with anything but scores.
 _PATH = frozenset(
-    ("Add", "Sub", "Mul", "Where", "Max", "Min", "Cast", "Identity", "Expand", "Tile", "Reshape", "Unsqueeze")
-    + ("Squeeze", "Transpose", "Slice", "Concat", "Gather")
+    {
+        *("Add", "Sub", "Mul", "Where", "Max", "Min", "Cast", "Identity", "Expand", "Tile"),
+        *("Reshape", "Unsqueeze", "Squeeze", "Transpose", "Slice", "Concat", "Gather"),
+    }
 )
 _ENDS = frozenset({"Softmax", "LogSoftmax"})
 

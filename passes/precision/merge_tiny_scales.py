@@ -20,8 +20,8 @@ class MergeTinyScales(Rule):
     What it does
     ------------
     ``(x * a) * b``, with divisions too, becomes one product, computed in float64, when ``a`` or ``b`` (or the
-    reciprocal of a divisor) is outside the normal half-precision range and their product is inside. ``check`` also reports the
-    constants that no neighbour can take; ``assign-precision`` keeps their ops in fp32.
+    reciprocal of a divisor) is outside the normal half-precision range and their product is inside. ``check`` also
+    reports the constants that no neighbour can take; ``assign-precision`` keeps their ops in fp32.
 
     Why it matters
     --------------

@@ -24,6 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+
 from coregraft.rewriter.graph import Graph
 from coregraft.rewriter.manager import PassManager
 from coregraft.rewriter.target import Target
@@ -59,7 +60,7 @@ def read(path: Path) -> list[Case]:
         head, _, rest = chunk.partition("-- before\n")
         title, *options = head.strip().splitlines()
         before, _, after = rest.partition("-- after\n")
-        pairs = dict(tuple(map(str.strip, line.split(":", 1))) for line in options if line.strip())
+        pairs = {key.strip(): text.strip() for key, _, text in (line.partition(":") for line in options) if text}
         cases.append(Case(path, title.strip(), pairs, before, after or None))
     return cases
 
