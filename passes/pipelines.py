@@ -79,6 +79,7 @@ def convert_pipeline(target: Target, precision: Precision) -> list[str]:
         *FUSE,
         *ORDER,
         *DECOMPOSE,
+        "infer-shapes",
         *CONVOLUTIONS,
         "split-high-rank",
         "cleanup",
