@@ -63,7 +63,7 @@ def resize(b: Emitter, op: Op) -> Any:
     return _linear(b, op, x, axes, coordinates)
 
 
-@lower("GridSample", attrs="align_corners mode padding_mode")
+@lower("GridSample", attrs="align_corners mode padding_mode", formats=("mlprogram",))
 def grid_sample(b: Emitter, op: Op) -> Any:
     """``resample`` on two spatial axes, whose coordinates are ONNX's: x first, -1 to 1.
 
@@ -137,14 +137,25 @@ def _linear(b: Emitter, op: Op, x: Any, axes: Sequence[Axis], coordinates: str) 
     shape = b.shape(op.inputs[0])
     out = {axis.index: axis.out for axis in axes}
     wide = reshape(b, x, [*shape[:2], 1, shape[2]]) if lead != rank else x
-    y = b.mb.resize_bilinear(
-        x=wide,
-        target_size_height=1 if lead != rank else out.get(rank - 2, shape[-2]),
-        target_size_width=out.get(rank - 1, shape[-1]),
-        sampling_mode=sampling,
-        **named(b.name(op) if lead == rank else None),
-    )
+    height = 1 if lead != rank else out.get(rank - 2, shape[-2])
+    width = out.get(rank - 1, shape[-1])
+    name = named(b.name(op) if lead == rank else None)
+    if sampling == "UNALIGN_CORNERS" and b.target.format == "neuralnetwork":
+        y = b.mb.upsample_bilinear(x=wide, **_whole_factors(b, op, axes, rank), align_corners=False, **name)
+    else:
+        y = b.mb.resize_bilinear(
+            x=wide, target_size_height=height, target_size_width=width, sampling_mode=sampling, **name
+        )
     return y if lead == rank else reshape(b, y, [*shape[:2], axes[0].out], b.name(op))
+
+
+def _whole_factors(b: Emitter, op: Op, axes: Sequence[Axis], rank: int) -> dict[str, int]:
+    """Scale factors for ``upsample_bilinear``: a neuralnetwork's ``resize_bilinear`` has no half-pixel grid."""
+    if any(axis.out % axis.size for axis in axes):
+        b.refuse(op, "a neuralnetwork has the half-pixel grid for whole factors only", "use --format mlprogram")
+    factors = {axis.index: axis.out // axis.size for axis in axes}
+    height = factors.get(rank - 2, 1) if rank > 3 else 1
+    return {"scale_factor_height": height, "scale_factor_width": factors.get(rank - 1, 1)}
 
 
 def _nearest(b: Emitter, op: Op, x: Any, axes: Sequence[Axis], coordinates: str) -> Any:

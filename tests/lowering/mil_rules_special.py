@@ -114,6 +114,15 @@ def _resize_bilinear(v: Inputs) -> Any:
     return np.asarray(rows @ x.astype(np.float64) @ columns.T).astype(x.dtype)
 
 
+@rule("upsample_bilinear")
+def _upsample_bilinear(v: Inputs) -> Any:
+    height, width = rank0(v, "scale_factor_height", 1), rank0(v, "scale_factor_width", 1)
+    assert height == int(height) and width == int(width), "MIL recomputes the scale from the sizes"
+    mode = "STRICT_ALIGN_CORNERS" if rank0(v, "align_corners", True) else "UNALIGN_CORNERS"
+    sizes = {"target_size_height": v["x"].shape[-2] * int(height), "target_size_width": v["x"].shape[-1] * int(width)}
+    return _resize_bilinear({"x": v["x"], "sampling_mode": mode, **sizes})
+
+
 @rule("upsample_nearest_neighbor")
 def _upsample_nearest_neighbor(v: Inputs) -> Any:
     height, width = rank0(v, "scale_factor_height", 1), rank0(v, "scale_factor_width", 1)

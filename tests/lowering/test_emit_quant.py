@@ -157,3 +157,25 @@ def test_what_has_no_exact_form_is_refused() -> None:
     ):
         with pytest.raises(UnsupportedError, match=message):
             lowered(case("QuantizeLinear", values, scale, np.array(0, dtype), want=(np.zeros(3, dtype),)))
+
+
+@pytest.mark.parametrize("kind", ["Conv", "Gemm"])
+def test_a_layer_takes_a_compressed_weight_as_it_is(kind: str) -> None:
+    w = _RNG.integers(-128, 128, (3, 2, 1, 1) if kind == "Conv" else (3, 2)).astype(np.int8)
+    x = floats(1, 2, 4, 4) if kind == "Conv" else floats(5, 2)
+    scale = floats(3, low=0.01, high=0.1)
+    g = Graph()
+    g.set_opsets({"": INTERNAL_OPSET})
+    g.add_input("x", TensorType(DType.FLOAT, x.shape))
+    g.add_value("w", const=Const.of(w))
+    g.add_value("s", const=Const.of(scale))
+    g.add_value("dq", TensorType(DType.FLOAT, w.shape))
+    g.add_value("y", TensorType(DType.FLOAT, (1, 3, 4, 4) if kind == "Conv" else (5, 3)))
+    g.add_op(Op("DequantizeLinear", ("w", "s"), ("dq",), {"axis": 0}, name="dequantize"))
+    g.add_op(Op(kind, ("x", "dq"), ("y",), {"transB": 1} if kind == "Gemm" else {}, name="layer"))
+    g.set_outputs(["y"])
+    program = lower_graph(g, targets.get("iOS16")).program
+    assert op_types(program) == ["constexpr_affine_dequantize", "conv" if kind == "Conv" else "linear"]
+    wide = w.reshape(3, 2).astype(np.float32) * scale[:, None]
+    want = np.einsum("nchw,oc->nohw", x, wide) if kind == "Conv" else x @ wide.T
+    np.testing.assert_allclose(run_mil(program, {"x": x})["y"], want, rtol=1e-4, atol=1e-4)

@@ -7,9 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from coregraft.lowering import targets
+from coregraft.lowering.program import lower_graph
 from coregraft.rewriter.errors import UnsupportedError
 from tests.lowering.agreement import agree, by_runtime
-from tests.lowering.fold_harness import Case, case, lowered
+from tests.lowering.fold_harness import Case, case, graph_of, lowered
+from tests.lowering.mil_numpy import op_types, run_mil
 
 _RNG = np.random.default_rng(16)
 ROUNDING = ["round_prefer_floor", "round_prefer_ceil", "floor", "ceil"]
@@ -153,3 +156,17 @@ def test_grid_sample_that_core_ml_lacks_is_refused() -> None:
     volume = case("GridSample", floats(1, 1, 2, 2, 2), floats(1, 1, 1, 1, 3), want=(floats(1, 1, 1, 1, 1),))
     with pytest.raises(UnsupportedError, match="two spatial axes"):
         lowered(volume)
+
+
+def test_the_half_pixel_grid_of_a_neuralnetwork_takes_whole_factors() -> None:
+    network = targets.get("iOS15", "neuralnetwork")
+    for shape, scales in (((1, 2, 4, 6), (1, 1, 2, 3)), ((1, 2, 6), (1, 1, 2))):
+        c = by_runtime(resize(floats(*shape), scales=scales, mode="linear"))
+        program = lower_graph(graph_of(c, (0,)), network).program
+        assert "upsample_bilinear" in op_types(program)
+        assert c.want is not None
+        assert c.operands[0] is not None
+        np.testing.assert_allclose(run_mil(program, {"x0": c.operands[0]})["y0"], c.want[0], rtol=1e-5, atol=1e-5)
+    fraction = by_runtime(resize(floats(1, 2, 4, 6), scales=(1, 1, 1.5, 2), mode="linear"))
+    with pytest.raises(UnsupportedError, match="whole factors"):
+        lower_graph(graph_of(fraction, (0,)), network)
