@@ -80,7 +80,8 @@ def function_graph(function: Graph | onnx.FunctionProto | bytes) -> Graph:
         InputError: as :func:`load`.
     """
     if isinstance(function, Graph):
-        return function.copy()  # type: ignore[no-any-return]
+        body: Graph = function.copy()
+        return body
     proto = onnx.FunctionProto.FromString(function) if isinstance(function, bytes) else function
     return _Reader(TensorReader()).function(proto)
 

@@ -129,6 +129,13 @@ def to_model(g: Graph, *, external: Place | None = None) -> onnx.ModelProto:
     return model
 
 
+def tensor_proto(const: Const, name: str) -> TensorProto:
+    """A constant as a tensor with its content."""
+    tensor = TensorProto()
+    _Writer(_inline).tensor(const, tensor, name)
+    return tensor
+
+
 def function_proto(g: Graph, key: tuple[str, str, str] | None = None) -> onnx.FunctionProto:
     """The function whose body is ``g``; ``key`` is (domain, name, overload), by default the one it was loaded with."""
     domain, name, overload = key or g.graph["function"]

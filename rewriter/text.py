@@ -39,8 +39,8 @@ INLINE = 16
 #: Keys of ``g.graph`` that have a line of their own, or say how a file stored things.
 _NOT_FACTS = frozenset(
     (
-        "name", "inputs", "outputs", "opsets", "functions", "defaults", "next_id", "fresh", "value_info", "model_rest",
-        "graph_rest",
+        "name", "inputs", "outputs", "opsets", "function", "functions", "defaults", "next_id", "fresh", "value_info",
+        "model_rest", "graph_rest",
     )
 )  # fmt: skip
 
@@ -71,7 +71,7 @@ def _graph_lines(g: Graph, exact: bool) -> Iterator[str]:
         yield f"graph {_quoted(g.name)}"
     for domain, version in g.opsets.items():
         yield f"opset {_name(domain) + ' ' if domain else ''}{version}"
-    for key, value in g.graph.items():
+    for key, value in sorted(g.graph.items()):
         if key not in _NOT_FACTS and _is_plain_data(value):
             yield f"fact {_name(key)} = {_literal(value, exact)}"
     for key, value in g.graph.get("defaults", {}).items():

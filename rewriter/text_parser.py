@@ -129,7 +129,9 @@ class _Parser:
             case "function":
                 at = (self.name(), self.name(), self.name())
                 self.need("{")
-                g.graph["functions"] = MappingProxyType({**g.functions, at: self.graph("}")})
+                body = self.graph("}")
+                body.graph["function"] = at
+                g.graph["functions"] = MappingProxyType({**g.functions, at: body})
             case "input":
                 value = self.typed(g)
                 g.set_inputs([*g.graph.get("inputs", ()), value])
