@@ -161,7 +161,8 @@ def graph_of(source: str | Path | onnx.ModelProto | gs.Graph | Graph) -> Graph:
     from coregraft.rewriter.load import from_model, load
 
     if isinstance(source, Graph):
-        return source.copy()
+        own: Graph = source.copy()
+        return own
     if isinstance(source, (str, Path)):
         return load(source)
     import onnx
