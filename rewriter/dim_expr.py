@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import ast
 import functools
+import math
 import operator
 import re
 from collections.abc import Callable, Mapping
@@ -119,8 +120,8 @@ def as_dim(value: int | Poly | None) -> Dim:
 def evaluate(text: str, sizes: Mapping[str, int | Poly]) -> int | Poly | None:
     """A formula with names replaced by ``sizes``; None when the text is not a formula.
 
-    Besides ``+ - * // %`` and brackets it reads what other tools write: ``/`` as the floor of a quotient,
-    ``floor()``, ``ceil()``, ``min()``/``Min()``, ``max()``/``Max()``, ``Mod()`` and ``FloorDiv()``.
+    Besides ``+ - * // %`` and brackets it reads what other tools write: fractions with ``/``, ``floor()``,
+    ``ceil()``, ``min()``/``Min()``, ``max()``/``Max()``, ``Mod()`` and ``FloorDiv()``.
     """
     if text in sizes:
         return sizes[text]
@@ -136,7 +137,7 @@ def evaluate(text: str, sizes: Mapping[str, int | Poly]) -> int | Poly | None:
 
     try:
         tree = ast.parse(_NAME.sub(numbered, text), mode="eval").body
-        return _walk(tree, [sizes.get(name, symbol(name)) for name in names])
+        return _floor(_walk(tree, [sizes.get(name, symbol(name)) for name in names]))
     except (SyntaxError, _NotAFormulaError, ZeroDivisionError, ValueError):
         return None
 
@@ -152,18 +153,16 @@ def names(text: str) -> frozenset[str]:
 
 def minimum(a: int | Poly, b: int | Poly) -> int | Poly:
     """The smaller of two dimensions, decided where that can be."""
-    smaller = at_most(a, b)
-    if smaller is None:
-        return _atom(f"min({', '.join(sorted((str(a), str(b))))})")
-    return a if smaller else b
+    if at_most(a, b):
+        return a
+    return b if at_most(b, a) else _atom(f"min({', '.join(sorted((str(a), str(b))))})")
 
 
 def maximum(a: int | Poly, b: int | Poly) -> int | Poly:
     """The larger of two dimensions, decided where that can be."""
-    smaller = at_most(a, b)
-    if smaller is None:
-        return _atom(f"max({', '.join(sorted((str(a), str(b))))})")
-    return b if smaller else a
+    if at_most(a, b):
+        return b
+    return a if at_most(b, a) else _atom(f"max({', '.join(sorted((str(a), str(b))))})")
 
 
 def at_most(a: int | Poly, b: int | Poly) -> bool | None:
@@ -172,44 +171,67 @@ def at_most(a: int | Poly, b: int | Poly) -> bool | None:
     if isinstance(gap, int):
         return gap >= 0
     factors = [factor for atoms, factor in gap.terms if atoms]
-    offset = sum(factor for atoms, factor in gap.terms if not atoms)
-    least = sum(factor for atoms, factor in gap.terms if atoms and all(map(_NAME.fullmatch, atoms)))
-    if min(factors) > 0 and least + offset >= 0:
+    # the gap where every name is 1 and every floor, min and max is 0: the nearest to zero that it comes
+    nearest = sum(factor for atoms, factor in gap.terms if all(map(_NAME.fullmatch, atoms)))
+    if min(factors) > 0 and nearest >= 0:
         return True
-    return False if max(factors) < 0 and offset < 0 else None
+    return False if max(factors) < 0 and nearest < 0 else None
 
 
 class _NotAFormulaError(Exception):
     pass
 
 
-_BINARY: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
-    ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul,
-    ast.FloorDiv: operator.floordiv, ast.Div: operator.floordiv, ast.Mod: operator.mod,
-}  # fmt: skip
-_CALLS: dict[str, Callable[..., Any]] = {
+#: What a formula comes to on the way: a numerator and a positive denominator, since other tools write
+#: ``floor(width/2 - 1/2)`` and mean fractions.
+_Ratio = tuple["int | Poly", int]
+
+_WHOLE: dict[str, Callable[[Any, Any], Any]] = {
     "min": minimum, "Min": minimum, "max": maximum, "Max": maximum, "Mod": operator.mod, "FloorDiv": operator.floordiv,
 }  # fmt: skip
 
 
-def _walk(node: ast.expr, names: list[int | Poly]) -> int | Poly:
+def _walk(node: ast.expr, names: list[int | Poly]) -> _Ratio:
     match node:
         case ast.Constant(value=int(value)) if not isinstance(value, bool):
-            return value
-        case ast.Subscript(slice=ast.Constant(value=int(index))):
-            return names[index]
+            return value, 1
+        case ast.Subscript(value=ast.Name(id="_"), slice=ast.Constant(value=int(index))):
+            return names[index], 1
         case ast.UnaryOp(op=ast.USub(), operand=operand):
-            return -_walk(operand, names)
-        case ast.BinOp(left=left, op=op, right=right) if type(op) in _BINARY:
-            return _BINARY[type(op)](_walk(left, names), _walk(right, names))  # type: ignore[no-any-return]
+            top, bottom = _walk(operand, names)
+            return -top, bottom
+        case ast.BinOp(left=left, op=op, right=right):
+            return _binary(op, _walk(left, names), _walk(right, names))
         case ast.Call(func=ast.Name(id="floor"), args=[arg]):
-            return _walk(arg, names)
-        case ast.Call(func=ast.Name(id="ceil" | "ceiling"), args=[ast.BinOp(left=left, op=ast.Div(), right=right)]):
-            divisor = _walk(right, names)
-            return (_walk(left, names) + divisor - 1) // divisor
-        case ast.Call(func=ast.Name(id=name), args=[first, second]) if name in _CALLS:
-            return _CALLS[name](_walk(first, names), _walk(second, names))  # type: ignore[no-any-return]
+            return _floor(_walk(arg, names)), 1
+        case ast.Call(func=ast.Name(id="ceil" | "ceiling"), args=[arg]):
+            top, bottom = _walk(arg, names)
+            return (top + bottom - 1) // bottom, 1
+        case ast.Call(func=ast.Name(id=name), args=[first, second]) if name in _WHOLE:
+            return _WHOLE[name](_floor(_walk(first, names)), _floor(_walk(second, names))), 1
     raise _NotAFormulaError
+
+
+def _binary(op: ast.operator, a: _Ratio, b: _Ratio) -> _Ratio:
+    match op:
+        case ast.Add():
+            return a[0] * b[1] + b[0] * a[1], a[1] * b[1]
+        case ast.Sub():
+            return a[0] * b[1] - b[0] * a[1], a[1] * b[1]
+        case ast.Mult():
+            return a[0] * b[0], a[1] * b[1]
+        case ast.Div() if isinstance(b[0], int) and b[0] > 0:
+            return a[0] * b[1], a[1] * b[0]
+        case ast.Div() | ast.FloorDiv():
+            return a[0] * b[1] // (b[0] * a[1]), 1
+        case ast.Mod():
+            return _floor(a) % _floor(b), 1
+    raise _NotAFormulaError
+
+
+def _floor(ratio: _Ratio) -> int | Poly:
+    top, bottom = ratio
+    return top // bottom
 
 
 def _terms(value: int | Poly) -> tuple[tuple[tuple[str, ...], int], ...]:
@@ -238,9 +260,12 @@ def _floor_by_int(value: Poly, by: int) -> int | Poly:
     """``value // by`` with all that divides taken out, and a floor of a floor made one."""
     if by == 0:
         raise ZeroDivisionError
+    shared = math.gcd(by, *(factor for atoms, factor in value.terms if atoms))
     whole: dict[tuple[str, ...], int] = {}
     rest: dict[tuple[str, ...], int] = {}
+    by //= shared
     for atoms, factor in value.terms:
+        factor //= shared  # of the constant the floor: what is left over cannot carry
         if not atoms:
             whole[()], rest[()] = divmod(factor, by)
         else:

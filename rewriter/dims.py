@@ -82,8 +82,9 @@ def _bind(g: Graph, name: str, shape: tuple[int, ...], sizes: dict[str, int]) ->
         return
     if len(kind.shape) != len(shape):
         raise UsageError("shape-conflict", f"the input is {kind}; {len(shape)} sizes were given", node=name)
+    there = symbolic_dims(g)
     for dim, size in zip(kind.shape, shape, strict=True):
-        if isinstance(dim, str) and dim not in dim_expr.UNNAMED and sizes.setdefault(dim, size) != size:
+        if isinstance(dim, str) and dim in there and sizes.setdefault(dim, size) != size:
             raise UsageError("shape-conflict", f'dim "{dim}" cannot be both {sizes[dim]} and {size}', node=name)
 
 

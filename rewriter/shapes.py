@@ -350,11 +350,13 @@ _CONTROL: dict[str, _Control] = {"If": _if, "Loop": _loop, "Scan": _scan}
 
 
 def _is_small(kind: ValueType | None) -> bool:
-    shape = kind.static_shape if isinstance(kind, TensorType) else None
-    if shape is None:
+    """Whether a value may take part in shape arithmetic: few elements, and no matrix of floats."""
+    if not isinstance(kind, TensorType) or kind.shape is None or (kind.dtype.is_float and len(kind.shape) > 1):
         return False
     size = 1
-    for d in shape:
+    for d in kind.shape:
+        if not isinstance(d, int):
+            return False
         size *= d
     return size <= shape_values.MAX_ELEMENTS
 

@@ -72,9 +72,9 @@ def cases() -> Iterator[tuple[str, Model]]:
     yield "Scatter 9", one(9, "Scatter", {"x": floats(4, 3)}, {"i": np.array([[0, 2, 1]]), "u": floats(1, 3)}, axis=0)
     yield "Erf 9", one(9, "Erf", {"x": x})
     grid = RNG.uniform(-1.1, 1.1, (2, 3, 3, 2)).astype(np.float32)
-    for mode in (None, "bilinear", "bicubic", "nearest"):
-        attrs: dict[str, Any] = {} if mode is None else {"mode": mode}
-        yield f"GridSample 16 {mode}", one(16, "GridSample", {"x": x, "grid": grid}, align_corners=1, **attrs)
+    for mode_name in (None, "bilinear", "bicubic", "nearest"):
+        attrs: dict[str, Any] = {} if mode_name is None else {"mode": mode_name}
+        yield f"GridSample 16 {mode_name}", one(16, "GridSample", {"x": x, "grid": grid}, align_corners=1, **attrs)
     scale, bias = floats(3), floats(3)
     mean, var = floats(3), np.abs(floats(3)) + 0.5
     statistics = {"s": scale, "b": bias, "m": mean, "v": var}
