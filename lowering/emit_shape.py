@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -44,10 +45,22 @@ def dropout(b: Emitter, op: Op) -> Any:
 @lower("Reshape", attrs="allowzero")
 def reshape_op(b: Emitter, op: Op) -> Any:
     """``reshape`` to the sizes that inference found: no 0 or -1 is left to MIL's own rules (H5.07)."""
-    shape = b.shape(op.outputs[0])
+    known = b.type(op.outputs[0]).static_shape
+    shape = _resolved(b, op) if known is None else known
     _check_rank(b, op, len(shape))
     _check_not_empty(b, op, shape)
     return to_shape(b, b.var(op.inputs[0]), shape, b.name(op))
+
+
+def _resolved(b: Emitter, op: Op) -> tuple[int, ...]:
+    """The target shape with its 0 and -1 replaced, for an operand that MIL knows better than the graph."""
+    source = b.shape(op.inputs[0])
+    wanted = b.need_const(op, 1, "shape")
+    assert wanted is not None  # not optional
+    copies = not b.attr(op, "allowzero")
+    dims = [source[i] if d == 0 and copies else int(d) for i, d in enumerate(wanted)]
+    rest = math.prod(source) // max(math.prod(d for d in dims if d != -1), 1)
+    return tuple(rest if d == -1 else d for d in dims)
 
 
 @lower("Flatten", attrs="axis")

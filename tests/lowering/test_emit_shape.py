@@ -7,9 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from coregraft.lowering import targets
+from coregraft.lowering.program import lower_graph
 from coregraft.rewriter.errors import UnsupportedError
-from coregraft.rewriter.types import Const
-from tests.lowering.fold_harness import Case, assert_right, case, find_op, folded, mil_ops
+from coregraft.rewriter.types import Const, DType, TensorType
+from tests.lowering.fold_harness import Case, assert_right, case, find_op, folded, graph_of, mil_ops, reference
 
 _RNG = np.random.default_rng(11)
 _X = _RNG.standard_normal((2, 3, 4)).astype(np.float32)
@@ -98,12 +100,16 @@ def test_blocks_of_pixels_are_one_op() -> None:
     assert mil_ops(_blocks("SpaceToDepth", np.float32)) == ["space_to_depth"]
 
 
-def test_dynamic_range_of_unknown_length_is_refused() -> None:
-    from coregraft.lowering import targets
-    from coregraft.lowering.program import lower_graph
-    from coregraft.rewriter.types import DType, TensorType
-    from tests.lowering.fold_harness import graph_of
+@pytest.mark.parametrize(("wanted", "allowzero"), [((0, -1), 0), ((-1, 4), 0), ((6, 4), 1)])
+def test_reshape_of_an_operand_that_inference_did_not_know(wanted: tuple[int, ...], allowzero: int) -> None:
+    c = case("Reshape", _X, np.array(wanted), constant=(1,), allowzero=allowzero)
+    g = graph_of(c, fed=(0,))
+    g.nodes["y0"]["type"] = TensorType(DType.FLOAT, (None, None))
+    program = lower_graph(g, targets.get("iOS17"))
+    assert program.outputs[0].shape == reference(c)[0].shape
 
+
+def test_dynamic_range_of_unknown_length_is_refused() -> None:
     g = graph_of(case("Range", np.float32(0), np.float32(3), np.float32(1)), fed=(1,))
     g.nodes["y0"]["type"] = TensorType(DType.FLOAT, ("n",))
     with pytest.raises(UnsupportedError) as error:
