@@ -93,7 +93,9 @@ class Pass:
             for f in dataclasses.fields(self)
             if getattr(self, f.name) != _default(f)
         ]
-        return self.name + (f"{{{','.join(options)}}}" if options else "")
+        from coregraft.rewriter.registry import registered_name
+
+        return registered_name(type(self)) + (f"{{{','.join(options)}}}" if options else "")
 
 
 def _default(f: dataclasses.Field[Any]) -> Any:

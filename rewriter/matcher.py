@@ -154,8 +154,6 @@ class Matcher:
     def _close(self, root_id: int, state: _State) -> Match | None:
         g, ops = self.graph, state.ops
         matched = {op_id for _, op_id in ops.values()}
-        if len(matched) != len(ops):
-            return self._refuse("one op would stand for two of the pattern")
         results: list[str] = []
         for output in self.pattern.outputs:
             at = ops.get(id(output.producer))

@@ -13,7 +13,7 @@ from typing import Any
 
 from coregraft.rewriter.contract import Pass
 from coregraft.rewriter.errors import UsageError
-from coregraft.rewriter.registry import pass_class
+from coregraft.rewriter.registry import pass_class, registered_name
 
 #: What a pipeline may be given as.
 PipelineLike = str | Path | Iterable["str | Pass"]
@@ -44,7 +44,7 @@ def to_toml(pipeline: Sequence[Pass]) -> str:
     """The pipeline as TOML: one ``[[pass]]`` table each, options at their default left out."""
     tables = []
     for p in pipeline:
-        lines = ["[[pass]]", f'name = "{p.name}"']
+        lines = ["[[pass]]", f'name = "{registered_name(type(p))}"']
         for f in dataclasses.fields(p):
             value = getattr(p, f.name)
             if value != (f.default if f.default_factory is dataclasses.MISSING else f.default_factory()):

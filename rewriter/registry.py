@@ -148,6 +148,14 @@ def pass_names() -> list[str]:
     return sorted(registry().items["passes"])
 
 
+def registered_name(cls: type[Pass]) -> str:
+    """The name by which a pass can be asked for: with its plugin's owner in front, where it comes from one."""
+    for name, provider in sorted(registry().items["passes"].items()):
+        if provider.reference.endswith(f":{cls.__name__}") and provider.load() is cls:
+            return name
+    return cls.name
+
+
 def pass_class(name: str) -> type[Pass]:
     """The class of a pass.
 

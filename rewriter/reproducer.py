@@ -21,7 +21,7 @@ _SCRIPT = '''\
 import coregraft as cg
 
 graph = cg.load("before.onnx")
-cg.PassManager("pipeline.toml", target=cg.target({target!r}, {format!r}), checked=True).run(graph)
+cg.PassManager("pipeline.toml", target={target}, checked=True).run(graph)
 '''
 
 
@@ -40,7 +40,8 @@ def write_reproducer(
         (bundle / "pipeline.toml").write_text(to_toml([pass_]), encoding="utf-8")
         (bundle / "error.txt").write_text(error + "\n", encoding="utf-8")
         (bundle / "versions.json").write_text(json.dumps(versions(), indent=2) + "\n", encoding="utf-8")
-        (bundle / "repro.py").write_text(_SCRIPT.format(target=target.name, format=target.format), encoding="utf-8")
+        goal = "cg.Target.any()" if target.ops is None else f"cg.target({target.name!r}, {target.format!r})"
+        (bundle / "repro.py").write_text(_SCRIPT.format(target=goal), encoding="utf-8")
         if inputs is not None:
             np.savez(bundle / "inputs.npz", **dict(inputs))  # type: ignore[arg-type]
     except (OSError, CoregraftError):
