@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from coregraft.rewriter.rewriter import Rewriter
 
 _MAX_CALLS = 32  # of functions in functions; also the number of times that a loop's state may lose a dim
+_MAX_BODIES = 10_000  # loops in loops are inferred again and again: a hostile model would never end
 _MAX_CONE = 512  # ops that propagated_value() looks back through
 
 
@@ -82,6 +83,7 @@ class Inference:
         self.functions: Mapping[tuple[str, str, str], Graph] = outer.functions if outer else g.functions
         self.depth: int = outer.depth + 1 if outer else 0
         self.memo: dict[Any, list[ValueType | None]] = outer.memo if outer else {}
+        self.bodies_left: list[int] = outer.bodies_left if outer else [_MAX_BODIES]
         self.contents: dict[str, Content | None] = {}
         self.inputs = frozenset(g.graph.get("inputs", ()))
         self.lazily = lazily
@@ -170,17 +172,16 @@ class Inference:
             return results
         return self._by_schema(op, types)
 
-    def body(
-        self, body: Graph, types: Sequence[ValueType | None] | None = None, contents: Sequence[Content | None] = ()
-    ) -> Inference:
-        """The run over a copy of a body. ``types`` and ``contents`` are those of the body's inputs."""
+    def body(self, body: Graph, types: Sequence[ValueType | None] = ()) -> Inference:
+        """The run over a copy of a body. ``types`` are those of the body's inputs."""
         inner: Graph = body.copy()
-        for value, kind in zip(inner.inputs, types or (), strict=False):
+        self.bodies_left[0] -= 1
+        for value, kind in zip(inner.inputs, types, strict=False):
             if kind is not None:
                 inner.nodes[value]["type"] = kind
         run = Inference(inner, self)
-        run.contents.update((v, c) for v, c in zip(inner.inputs, contents, strict=False) if c is not None)
-        run.run()
+        if self.bodies_left[0] > 0:
+            run.run()
         return run
 
     def output_types(self) -> list[ValueType | None]:
@@ -327,12 +328,17 @@ def _fixpoint(
     for _ in range(_MAX_CALLS):
         inner = run.body(body, [*before, *state, *after])
         results = inner.output_types()
-        kept = [common(a, b) if b is not None else a for a, b in zip(state, results[first:], strict=False)]
+        kept = [common(a, b if b is not None else _shapeless(a)) for a, b in zip(state, results[first:], strict=False)]
         if kept == state:
             break
         state[:] = kept
     results[first : first + len(state)] = state
     return inner, results
+
+
+def _shapeless(kind: ValueType | None) -> ValueType | None:
+    """All that is certain of a state that a body changes in unknown ways: its element type stays."""
+    return TensorType(kind.dtype) if isinstance(kind, TensorType) else kind
 
 
 def _prefixed(length: Dim, kind: ValueType | None, axis: int) -> ValueType | None:

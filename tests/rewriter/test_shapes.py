@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -157,8 +158,8 @@ def test_arithmetic_of_shapes() -> None:
         op("Slice", "shape zero1 one1", "first"),
     ]
     consts = {
-        "two": i64(2), "yes": np.array([True, False]), "ones": i64(1, 1), "one": np.array([1], np.float32), "zero": np.array(0),
-        "one0": np.array(1), "zero1": i64(0), "one1": i64(1),
+        "two": i64(2), "yes": np.array([True, False]), "ones": i64(1, 1), "one": np.array([1], np.float32),
+        "zero": np.array(0), "one0": np.array(1), "zero1": i64(0), "one1": i64(1),
     }  # fmt: skip
     g = build({"x": t("a", "b")}, ops, ["same", "as_float", "equal", "zeros", "wide", "range"], consts)
     infer_shapes(g)
@@ -274,7 +275,7 @@ def test_loop_that_never_stops_early_stacks_its_trip_count() -> None:
 def test_scan_slices_and_stacks() -> None:
     steps = [op("Add", "h a", "h_out"), op("Concat", "h_out a", "o", axis=0)]
     inner = body({"h": None, "a": None}, steps, ["h_out", "o"])
-    axes = {"scan_input_axes": (1,), "scan_output_axes": (-1,)}
+    axes: dict[str, Any] = {"scan_input_axes": (1,), "scan_output_axes": (-1,)}
     scan = with_body("Scan", "h0 xs", "last ys", body=inner, num_scan_inputs=1, **axes)
     g = build({"h0": t(4), "xs": t(4, "time")}, [scan], ["last", "ys"])
     infer_shapes(g)
@@ -369,3 +370,22 @@ def test_mismatches_are_listed_for_the_top_graph_only() -> None:
     inference = Inference(g)
     inference.run()
     assert inference.mismatches == []
+
+
+@pytest.mark.parametrize("budget", [10_000, 30])
+def test_loops_in_loops_end(budget: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every level infers its body until the state settles, the levels inside it each time; past a number of bodies
+    the rest stays unknown."""
+    monkeypatch.setattr("coregraft.rewriter.shapes._MAX_BODIES", budget)
+    inner = loop_body(op("Concat", "state state", "new", axis=0))
+    for level in range(12):
+        nested = with_body("Loop", f"_ go{level} grown{level}", f"last{level} s{level}", body=inner)
+        nested = replace(nested, inputs=("", f"go{level}", f"grown{level}"))
+        grown = op("Concat", f"x{level} x{level}", f"grown{level}", axis=0)
+        steps = [op("Identity", f"go{level}", f"on{level}"), grown, nested]
+        names = [f"on{level}", f"last{level}", f"s{level}"]
+        inner = body({f"i{level}": None, f"go{level}": None, f"x{level}": None}, steps, names)
+    g = build({"x": t(3, 4)}, [with_body("Loop", "m yes x", "last stack", body=inner)], ["last", "stack"],
+              {"m": np.array(5), "yes": np.array(True)})  # fmt: skip
+    infer_shapes(g)
+    assert g.tensor_type("last") == (t(None, 4) if budget > 30 else TensorType(F))
