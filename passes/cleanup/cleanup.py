@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from coregraft.passes.cleanup.eliminate_common_subexpressions import EliminateCommonSubexpressions
 from coregraft.passes.cleanup.eliminate_dead_code import EliminateDeadCode
@@ -14,7 +15,7 @@ from coregraft.passes.cleanup.fold_shape_arithmetic import FoldShapeArithmetic
 from coregraft.passes.cleanup.fuse_reshapes import FuseReshapes
 from coregraft.passes.cleanup.fuse_transposes import FuseTransposes
 from coregraft.passes.cleanup.unroll_loops import UnrollLoops
-from coregraft.rewriter.contract import Context, Pass
+from coregraft.rewriter.contract import Context, Equivalence, Pass
 from coregraft.rewriter.graph import Graph
 
 
@@ -39,7 +40,7 @@ class Cleanup(Pass):
 
     Equivalence
     -----------
-    Bit-exact, as each of the passes.
+    Reassociating, because of reductions that fuse-transposes computes in another layout; otherwise bit-exact.
 
     Options
     -------
@@ -51,6 +52,7 @@ class Cleanup(Pass):
     Hazards H2.15, H4.32, H4.34, H5.06, H5.07, H5.09-H5.11 and H7.05.
     """
 
+    equivalence: ClassVar = Equivalence.REASSOCIATING
     max_rounds: int = 8
     max_bytes: int = 65536
     keep_quantised: bool = True

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 from collections import deque
 from dataclasses import dataclass
 
-from coregraft.passes.cleanup.inline import inline, substitute
+from coregraft.passes.cleanup.inline import Inliner, substitute
 from coregraft.passes.cleanup.scopes import Scope, visit_scopes
 from coregraft.rewriter.contract import Context, Pass
 from coregraft.rewriter.graph import Graph, Op
@@ -58,7 +59,8 @@ class FoldIf(Pass):
 def _fold(rw: Rewriter, scope: Scope, ctx: Context, drop_impossible: bool) -> None:
     g = rw.graph
     waiting = deque(sorted((i for i, op in g.ops() if op.key == ("", "If")), key=g.order_key))
-    while waiting:
+    inliner = Inliner(rw, scope) if waiting else None
+    while waiting and inliner is not None:
         op_id = waiting.popleft()
         op = g.op(op_id)
         taken = _condition(scope, op.inputs[0])
@@ -69,7 +71,7 @@ def _fold(rw: Rewriter, scope: Scope, ctx: Context, drop_impossible: bool) -> No
         first_new: int = g.graph.get("next_id", 0)
         branch: Graph = op.attrs["then_branch" if taken else "else_branch"]
         rw.at([op_id], "FoldIf")
-        substitute(rw, op_id, lambda branch=branch: inline(rw, scope, branch, {}))  # type: ignore[misc]
+        substitute(rw, op_id, functools.partial(inliner.inline, branch, {}))
         ctx.count("inlined")
         waiting.extend(sorted(i for i, new in g.ops() if i >= first_new and new.key == ("", "If")))
 

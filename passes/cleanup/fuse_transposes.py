@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from coregraft.passes.cleanup.layouts import Flip, Perm, flip
 from coregraft.passes.cleanup.scopes import Scope, visit_scopes
-from coregraft.rewriter.contract import Context, Pass
+from coregraft.rewriter.contract import Context, Equivalence, Pass
 from coregraft.rewriter.graph import Graph, Op
 from coregraft.rewriter.rewriter import Rewriter
 
@@ -36,13 +36,15 @@ class FuseTransposes(Pass):
 
     Equivalence
     -----------
-    Bit-exact: every op does the same arithmetic in the same order on every element; a sum over several axes may be
-    taken in the order of another memory layout by the runtime.
+    Reassociating: the same arithmetic on every element, but a runtime adds up a reduction in the order of the memory
+    layout, which is another one.
 
     Sources
     -------
     Hazard H2.15.
     """
+
+    equivalence: ClassVar = Equivalence.REASSOCIATING
 
     def run(self, g: Graph, ctx: Context) -> None:
         visit_scopes(ctx.rewriter(g), lambda rw, scope: _fuse(rw, scope, ctx))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
@@ -10,7 +11,7 @@ import numpy as np
 
 from coregraft.passes.cleanup.cones import NEVER
 from coregraft.passes.cleanup.evaluate import Session, runtime_errors
-from coregraft.passes.cleanup.inline import inline, substitute
+from coregraft.passes.cleanup.inline import Inliner, substitute
 from coregraft.passes.cleanup.scopes import Scope, all_graphs, is_free, visit_scopes
 from coregraft.rewriter.contract import Context, Pass
 from coregraft.rewriter.graph import Graph, Op
@@ -64,8 +65,10 @@ class UnrollLoops(Pass):
 
     def _unroll(self, rw: Rewriter, scope: Scope, ctx: Context) -> None:
         g = rw.graph
-        loops = [i for i, op in g.ops() if op.domain == "" and op.type in ("Loop", "Scan")]
-        for op_id in sorted(loops, key=g.order_key):
+        waiting = deque(_loops(g, 0))
+        inliner = Inliner(rw, scope) if waiting else None
+        while waiting and inliner is not None:
+            op_id = waiting.popleft()
             op = g.op(op_id)
             body: Graph = op.attrs["body"]
             trips = self._loop_trips(op, body, scope) if op.type == "Loop" else _scan_trips(op, scope)
@@ -77,12 +80,14 @@ class UnrollLoops(Pass):
             if isinstance(trips, NoMatch):
                 ctx.note(f"{op.label} is not unrolled: {trips}")
                 continue
+            first_new: int = g.graph.get("next_id", 0)
             rw.at([op_id], "UnrollLoops")
             if op.type == "Loop":
-                _unroll_loop(rw, scope, op_id, trips)
+                _unroll_loop(inliner, op_id, trips)
             else:
-                _unroll_scan(rw, scope, op_id, trips)
+                _unroll_scan(inliner, op_id, trips)
             ctx.count("unrolled")
+            waiting.extend(_loops(g, first_new))
 
     def _loop_trips(self, op: Op, body: Graph, scope: Scope) -> int | NoMatch:
         """How often a Loop runs its body, as far as up to one more than ``max_trips``."""
@@ -106,6 +111,12 @@ class UnrollLoops(Pass):
             return NoMatch("it never ends") if most is None else most
         limit = self.max_trips + 1 if most is None else min(most, self.max_trips + 1)
         return _counted(op, inner, source, scope, limit)
+
+
+def _loops(g: Graph, first: int) -> list[int]:
+    """The Loop and Scan ops from id ``first`` on, in program order."""
+    found = [i for i, op in g.ops() if i >= first and op.domain == "" and op.type in ("Loop", "Scan")]
+    return sorted(found, key=g.order_key)
 
 
 # -------------------------------------------------------------------- how often
@@ -222,7 +233,8 @@ def _scan_trips(op: Op, scope: Scope) -> int | NoMatch:
 # -------------------------------------------------------------------- unrolling
 
 
-def _unroll_loop(rw: Rewriter, scope: Scope, op_id: int, trips: int) -> None:
+def _unroll_loop(inliner: Inliner, op_id: int, trips: int) -> None:
+    rw = inliner.rw
     op = rw.graph.op(op_id)
     body: Graph = op.attrs["body"]
     types = [rw.type_of(o) if o else None for o in op.outputs]
@@ -232,7 +244,7 @@ def _unroll_loop(rw: Rewriter, scope: Scope, op_id: int, trips: int) -> None:
         scans: list[list[str]] = [[] for _ in range(len(body.outputs) - 1 - len(state))]
         for trip in range(trips):
             counters = [_counter(rw, body, 0, np.array(trip, np.int64)), _counter(rw, body, 1, np.array(True))]
-            results = inline(rw, scope, body, _bound(body, [*counters, *state]), trip=trip)[1:]
+            results = inliner.inline(body, _bound(body, [*counters, *state]), trip=trip)[1:]
             state = results[: len(state)]
             for collected, value in zip(scans, results[len(state) :], strict=True):
                 collected.append(value)
@@ -255,7 +267,8 @@ def _empty(rw: Rewriter, kind: TensorType | None) -> str:
     return rw.const(np.zeros((0, *(d for d in kind.shape[1:] if isinstance(d, int))), kind.dtype.numpy))
 
 
-def _unroll_scan(rw: Rewriter, scope: Scope, op_id: int, trips: int) -> None:
+def _unroll_scan(inliner: Inliner, op_id: int, trips: int) -> None:
+    rw = inliner.rw
     op = rw.graph.op(op_id)
     body: Graph = op.attrs["body"]
     n_scanned: int = op.attrs["num_scan_inputs"]
@@ -274,7 +287,7 @@ def _unroll_scan(rw: Rewriter, scope: Scope, op_id: int, trips: int) -> None:
                 rw.insert("Gather", [value, np.array(trips - 1 - trip if back else trip, np.int64)], {"axis": axis})
                 for value, axis, back in zip(op.inputs[n_state:], in_axes, in_backward, strict=True)
             ]
-            results = inline(rw, scope, body, _bound(body, [*state, *slices]), trip=trip)
+            results = inliner.inline(body, _bound(body, [*state, *slices]), trip=trip)
             state = results[:n_state]
             for collected, value in zip(scans, results[n_state:], strict=True):
                 collected.append(value)
