@@ -13,7 +13,7 @@ from coregraft.lowering import integers
 from coregraft.lowering.emitter import CANONICAL, MIL_NAMES
 from coregraft.lowering.registry import lower
 from coregraft.lowering.shaping import broadcast_to, operand
-from coregraft.lowering.vars import is_float, like, np_type
+from coregraft.lowering.vars import is_compressed, is_float, like, np_type
 from coregraft.rewriter.graph import Op
 from coregraft.rewriter.types import DType
 
@@ -274,6 +274,8 @@ def _cast_to(b: Emitter, op: Op, target: DType) -> Any:
         return _rewrap(b, x, target, *bounds, b.name(op))
     if np_type(x) == wanted.numpy:
         return x
+    if is_compressed(x):  # a cast of it would be no constant any more, which weights have to be
+        return b.mb.const(val=x.op.materialized_val_inference().astype(wanted.numpy), name=b.name(op))
     return b.mb.cast(x=x, dtype=MIL_NAMES[wanted], name=b.name(op))
 
 

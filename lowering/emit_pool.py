@@ -56,16 +56,14 @@ def average_pool(b: Emitter, op: Op) -> Any:
 
 @lower("LpPool", attrs=f"{_ATTRS} p")
 def lp_pool(b: Emitter, op: Op) -> Any:
-    """The p-norm of each window from an average pool: MIL's own ``l2_pool`` does not document its scale."""
+    """The p-norm of each window from the sum of powers: MIL's own ``l2_pool`` does not document its scale."""
     x = b.var(op.inputs[0])
-    window = _window(b, op, x)
+    window = _window(b, op, x, dilates=True)
     p = b.attr(op, "p")
     powers = _power(b, windows.crop_negative(b, x, window), p)
-    mean = b.mb.avg_pool(x=powers, **_mil_window(window), exclude_padding_from_average=False)
-    taps = like(x, np.prod(window.kernel))
-    if p == 1:
-        return b.mb.mul(x=mean, y=taps, name=b.name(op))
-    return _root(b, b.mb.mul(x=mean, y=taps), p, b.name(op))
+    name = b.name(op)
+    total = _window_sums(b, powers, window, name if p == 1 else None)
+    return total if p == 1 else _root(b, total, p, name)
 
 
 @lower("GlobalAveragePool")
@@ -94,12 +92,12 @@ def global_lp_pool(b: Emitter, op: Op) -> Any:
     return _root(b, b.mb.reduce_sum(x=_power(b, x, p), **over), p, b.name(op))
 
 
-def _window(b: Emitter, op: Op, x: Any) -> windows.Window:
+def _window(b: Emitter, op: Op, x: Any, *, dilates: bool = False) -> windows.Window:
     """The window with the end padding that gives ONNX's output size under floor division."""
     if not 3 <= x.rank <= 5:
         b.refuse(op, f"its input has {x.rank} dims; Core ML pools over one to three spatial axes")
     window = windows.resolve(b, op, b.attr(op, "kernel_shape"))
-    if max(window.dilations) > 1:
+    if max(window.dilations) > 1 and not dilates:
         b.refuse(op, "Core ML's pools have no dilation", "run the pass that turns it into slices or phases")
     if any(p >= k for pads in (window.begins, window.ends) for p, k in zip(pads, window.kernel, strict=True)):
         b.refuse(op, "it pads by a whole window or more, so that some windows see nothing but padding")
@@ -117,6 +115,24 @@ def _mil_window(window: windows.Window) -> dict[str, Any]:
         "pad": window.mil_pad,
         "ceil_mode": False,
     }
+
+
+def _window_sums(b: Emitter, x: Any, window: windows.Window, name: str | None) -> Any:
+    """The sum of each window: a mean times its taps, or where it is dilated a depthwise convolution with ones."""
+    if max(window.dilations) == 1:
+        mean = b.mb.avg_pool(x=x, **_mil_window(window), exclude_padding_from_average=False)
+        return b.mb.mul(x=mean, y=like(x, np.prod(window.kernel)), **named(name))
+    channels = int(x.shape[1])
+    return b.mb.conv(
+        x=x,
+        weight=like(x, np.ones((channels, 1, *window.kernel))),
+        strides=np.array(window.strides, np.int32),
+        pad_type="custom",
+        pad=window.mil_pad,
+        dilations=np.array(window.dilations, np.int32),
+        groups=channels,
+        **named(name),
+    )
 
 
 def _overhang_factor(b: Emitter, op: Op, window: windows.Window) -> Array | None:

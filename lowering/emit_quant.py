@@ -97,7 +97,8 @@ def _constant(b: Emitter, op: Op, weight: Array, scale: Array, zero: Array | Non
     result = b.dtype(op.outputs[0]).numpy
     axis = b.attr(op, "axis") % max(weight.ndim, 1)
     block = b.attr(op, "block_size")
-    if weight.size > 1 and kind in _AFFINE_TYPES and not block and b.since("iOS16"):
+    small = weight.size > 1 and _survives(scale, result)
+    if small and kind in _AFFINE_TYPES and not block and b.since("iOS16"):
         zero = np.zeros(scale.shape, weight.dtype) if zero is None else zero
         scalar = scale.size == 1
         return b.mb.constexpr_affine_dequantize(
@@ -107,13 +108,20 @@ def _constant(b: Emitter, op: Op, weight: Array, scale: Array, zero: Array | Non
             axis=np.int32(axis),
             name=b.name(op),
         )
-    if weight.size > 1 and kind in _BLOCKWISE_TYPES and b.since("iOS18") and not (block and weight.shape[axis] % block):
+    if small and kind in _BLOCKWISE_TYPES and b.since("iOS18") and not (block and weight.shape[axis] % block):
         return _blockwise(b, op, weight, scale.astype(result), zero, axis)
     wide = weight.astype(np.float32)
     if zero is not None:
         wide = wide - _spread(zero, weight.shape, axis, block).astype(np.float32)
     folded = wide * _spread(scale, weight.shape, axis, block).astype(np.float32)
     return b.mb.const(val=folded.astype(result)[()], name=b.name(op))
+
+
+def _survives(scale: Array, dtype: np.dtype[Any]) -> bool:
+    """Whether the scales keep their precision in the element type of the result: fp16 has none left below 6e-5."""
+    finite = np.abs(scale.astype(np.float64))
+    limits = np.finfo(dtype)
+    return bool(((finite == 0) | ((finite >= limits.tiny) & (finite <= limits.max))).all())
 
 
 def _blockwise(b: Emitter, op: Op, weight: Array, scale: Array, zero: Array | None, axis: int) -> Any:

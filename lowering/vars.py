@@ -30,8 +30,16 @@ def is_float(var: Any) -> bool:
 
 
 def is_const(var: Any) -> bool:
-    """Whether a MIL var is known when the package is compiled: a constant, or a compressed one."""
-    return bool(var.is_descendant_of_const)
+    """Whether a MIL var is known when the package is compiled: a constant, or a compressed one.
+
+    What coremltools itself asks, whether all the inputs of an op are constant, is not enough for Core ML.
+    """
+    return var.val is not None or is_compressed(var)
+
+
+def is_compressed(var: Any) -> bool:
+    """Whether a MIL var is a constant that the package holds compressed."""
+    return var.op is not None and var.op.op_type.startswith("constexpr_")
 
 
 def static_shape(var: Any) -> tuple[int, ...] | None:

@@ -7,9 +7,15 @@ from typing import Any
 import numpy as np
 import pytest
 
+from coregraft.lowering import targets
+from coregraft.lowering.program import lower_graph
 from coregraft.rewriter.errors import UnsupportedError
+from coregraft.rewriter.graph import Graph, Op
+from coregraft.rewriter.opset import INTERNAL_OPSET
+from coregraft.rewriter.types import Const, DType, TensorType
 from tests.lowering.agreement import agree, by_runtime, mil_op
 from tests.lowering.fold_harness import Case, case, lowered, reference
+from tests.lowering.mil_numpy import run_mil
 
 _RNG = np.random.default_rng(13)
 
@@ -150,6 +156,27 @@ def test_group_norm(shape: tuple[int, ...], constant: tuple[int, ...]) -> None:
     want = (y.reshape(shape) * scale[column] + bias[column]).astype(np.float32)
     ops = agree(case("GroupNormalization", x, scale, bias, constant=constant, num_groups=2, epsilon=1e-3, want=(want,)))
     assert "instance_norm" in ops
+
+
+def test_a_shape_that_only_mil_knows_will_do() -> None:
+    g = Graph()
+    g.set_opsets({"": INTERNAL_OPSET})
+    shape = (2, 4, 3, 5)
+    x, scale, bias = floats(*shape), floats(4), floats(4)
+    g.add_input("x", TensorType(DType.FLOAT, shape))
+    for name, values in (("s", scale), ("b", bias)):
+        g.add_value(name, const=Const.of(values))
+    g.add_value("t", TensorType(DType.FLOAT, (None, 4, None, None)))
+    g.add_value("y", TensorType(DType.FLOAT, shape))
+    g.add_op(Op("InstanceNormalization", ("x", "s", "b"), ("t",), name="first"))
+    g.add_op(Op("GroupNormalization", ("t", "s", "b"), ("y",), {"num_groups": 2}, name="second"))
+    g.set_outputs(["y"])
+    y = run_mil(lower_graph(g, targets.get("iOS15")).program, {"x": x})["y"]
+    first = by_runtime(case("InstanceNormalization", x, scale, bias)).want
+    assert first is not None
+    second = by_runtime(case("GroupNormalization", first[0], scale, bias, num_groups=2)).want
+    assert second is not None
+    np.testing.assert_allclose(y, second[0], rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("size", [3, 4, 5])

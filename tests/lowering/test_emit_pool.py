@@ -86,6 +86,7 @@ def test_max_pool_of_integers(dtype: Any) -> None:
 @pytest.mark.parametrize("p", [1, 2, 3])
 def test_norm_pools(p: int) -> None:
     agree(case("LpPool", floats(1, 2, 7, 8), kernel_shape=[3, 2], strides=[2, 1], pads=[1, 0, 1, 1], p=p))
+    assert "conv" in agree(case("LpPool", floats(1, 2, 7, 8), kernel_shape=[3, 2], dilations=[2, 3], p=p))
     x = floats(2, 3, 4, 5)
     want = (np.abs(x) ** p).sum(axis=(2, 3), keepdims=True) ** (1 / p)  # onnxruntime has no such op at this opset
     agree(case("GlobalLpPool", x, p=p, want=(want,)))

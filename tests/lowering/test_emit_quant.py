@@ -16,7 +16,7 @@ from coregraft.rewriter.opset import INTERNAL_OPSET
 from coregraft.rewriter.types import Array, Const, DType, TensorType
 from tests.lowering.agreement import agree, by_runtime
 from tests.lowering.fold_harness import case, lowered
-from tests.lowering.mil_numpy import op_types, run_mil
+from tests.lowering.mil_numpy import find_ops, op_types, run_mil
 
 _RNG = np.random.default_rng(17)
 
@@ -29,7 +29,7 @@ def _weight_program(target: str, weight: Any, scale: Any, zero: Any = None, **at
     """What ``x + DequantizeLinear(constants)`` adds to x = 0, and the ops of the program."""
     g = Graph()
     g.set_opsets({"": INTERNAL_OPSET})
-    g.add_input("x", TensorType(DType.FLOAT, weight.shape))
+    g.add_input("x", TensorType(DType.of(scale.dtype), weight.shape))
     names = []
     for name, values in (("w", weight), ("s", scale), ("z", zero)):
         if values is not None:
@@ -41,7 +41,7 @@ def _weight_program(target: str, weight: Any, scale: Any, zero: Any = None, **at
     g.add_op(Op("Add", ("x", "dq"), ("y",), name="add"))
     g.set_outputs(["y"])
     program = lower_graph(g, targets.get(target)).program
-    return run_mil(program, {"x": np.zeros(weight.shape, np.float32)})["y"], op_types(program)
+    return run_mil(program, {"x": np.zeros(weight.shape, scale.dtype)})["y"], op_types(program)
 
 
 WEIGHT = _RNG.integers(-128, 128, (4, 3, 2)).astype(np.int8)
@@ -86,6 +86,15 @@ def test_int32_constants_are_folded() -> None:
     y, ops = _weight_program("iOS18", weight, scale)
     np.testing.assert_array_equal(y, [[35000, -1.5]])
     assert ops == ["add"]
+
+
+def test_scales_that_half_precision_cannot_hold_are_folded() -> None:
+    weight = np.array([[100, -100]], np.int8)
+    small, plain = (np.array(v, np.float16) for v in (3e-5, 3e-3))
+    y, ops = _weight_program("iOS17", weight, small)
+    np.testing.assert_allclose(y, weight * np.float32(small), rtol=1e-3)
+    assert ops == ["add"]
+    assert _weight_program("iOS17", weight, plain)[1] == ["constexpr_affine_dequantize", "add"]
 
 
 TIES = np.array([[0.5, 1.5, 2.5, -0.5, -1.5, -2.5, 300, -300]], np.float32)
@@ -179,3 +188,24 @@ def test_a_layer_takes_a_compressed_weight_as_it_is(kind: str) -> None:
     wide = w.reshape(3, 2).astype(np.float32) * scale[:, None]
     want = np.einsum("nchw,oc->nohw", x, wide) if kind == "Conv" else x @ wide.T
     np.testing.assert_allclose(run_mil(program, {"x": x})["y"], want, rtol=1e-4, atol=1e-4)
+
+
+def test_a_compressed_weight_that_is_cast_becomes_a_plain_constant() -> None:
+    w, scale = _RNG.integers(-128, 128, (4, 2, 3, 3)).astype(np.int8), np.array(0.01, np.float32)
+    x = floats(1, 4, 7, 7).astype(np.float16)
+    g = Graph()
+    g.set_opsets({"": INTERNAL_OPSET})
+    g.add_input("x", TensorType(DType.FLOAT16, x.shape))
+    g.add_value("w", const=Const.of(w))
+    g.add_value("s", const=Const.of(scale))
+    g.add_value("dq", TensorType(DType.FLOAT, w.shape))
+    g.add_value("half", TensorType(DType.FLOAT16, w.shape))
+    g.add_value("y", TensorType(DType.FLOAT16, (1, 4, 3, 3)))
+    g.add_op(Op("DequantizeLinear", ("w", "s"), ("dq",), name="dequantize"))
+    g.add_op(Op("Cast", ("dq",), ("half",), {"to": int(DType.FLOAT16)}, name="cast"))
+    g.add_op(Op("Conv", ("x", "half"), ("y",), {"group": 2, "dilations": (2, 2)}, name="conv"))
+    g.set_outputs(["y"])
+    program = lower_graph(g, targets.get("iOS17")).program
+    weight = find_ops(program, "conv")[0].weight
+    assert weight.op.op_type == "const"
+    np.testing.assert_allclose(weight.val, (w * scale).astype(np.float16))
