@@ -1,0 +1,55 @@
+"""LinearRegressor as MatMul and Add."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from coregraft.passes.decompose._base import Decomposition, need
+from coregraft.rewriter.passes import Equivalence, NoMatch, OpBuilder, OpView
+from coregraft.rewriter.types import DType
+
+
+@dataclass(frozen=True)
+class DecomposeLinearRegressor(Decomposition):
+    """Write a linear regression as a matrix product.
+
+    What it does
+    ------------
+    ``x @ coefficientsᵀ + intercepts`` for any number of targets; other types are cast to fp32 first. A
+    ``post_transform`` other than NONE is refused. Fires where the target has no lowering for the op.
+
+    Why it matters
+    --------------
+    Core ML knows no op of the ``ai.onnx.ml`` domain in a network; this one is a few ops it has.
+
+    Example
+    -------
+    ``y = ai.onnx.ml.LinearRegressor <coefficients = [1.0, 2.0], intercepts = [3.0]> (x)`` becomes ``y = MatMul(x,
+    [[1], [2]]) + [3]``.
+
+    Equivalence
+    -----------
+    Reassociating: the same products, summed in the order of the matrix product.
+
+    Sources
+    -------
+    H4.26; ONNX ai.onnx.ml LinearRegressor-1.
+    """
+
+    code: ClassVar[str] = "CG426"
+    equivalence: ClassVar[Equivalence] = Equivalence.REASSOCIATING
+    roots: ClassVar[tuple[str, ...]] = ("ai.onnx.ml::LinearRegressor",)
+    when_unsupported: ClassVar[bool] = True
+
+    def build(self, op: OpBuilder, node: OpView) -> Any:
+        x: Any = need(node, 0)
+        if node.attr("post_transform") != "NONE" or not node.attr("coefficients"):
+            return NoMatch("it has a post_transform or no coefficients")
+        x = x if x.dtype is DType.FLOAT else op.Cast(x, to=int(DType.FLOAT))
+        weights = np.array(node.attr("coefficients"), np.float32).reshape(node.attr("targets"), -1)
+        y = op.MatMul(x, op.const(np.ascontiguousarray(weights.T)))
+        intercepts = node.attr("intercepts") or ()
+        return op.Add(y, op.const(np.array(intercepts, np.float32))) if intercepts else y
