@@ -50,7 +50,7 @@ class AssignPrecision(Pass):
 
     Options
     -------
-    ``precision``: fp16 or fp32. ``keep_ops``: op types kept in fp32. ``keep_nodes``: node names (``*`` and ``?``
+    ``precision``: fp16 or fp32. ``keep-ops``: op types kept in fp32. ``keep-nodes``: node names (``*`` and ``?``
     allowed) kept in fp32. ``io``: ``same``, or ``fp16`` for half-precision inputs and outputs.
 
     Sources
@@ -94,6 +94,8 @@ class AssignPrecision(Pass):
             return None, ""
         if any(op.bodies()):
             return DType.FLOAT, "it has bodies"
+        if any(value and any(value in g.op(user).captures for user in g.users(value)) for value in op.outputs):
+            return DType.FLOAT, "a body reads its result"
         if op.type == "Cast" and not op.domain and all(k in _FLOATS for k in kinds):
             return None, ""  # where a value crosses already; a pair that goes there and back is a clean-up's business
         if self.precision == "fp32":
