@@ -14,7 +14,10 @@ from coregraft.rewriter.pipeline import from_toml, parse_pipeline, to_text, to_t
 from coregraft.rewriter.registry import pass_class, pass_names
 from coregraft.rewriter.target import Target
 
-SPEC = 'cleanup,replace-dilated-conv{strategy=taps,min-blowup=9.0},assign-precision{keep-ops=Exp+Pow,keep-nodes="/a b/*"}'
+SPEC = (
+    "cleanup,replace-dilated-conv{strategy=taps,min-blowup=9.0},"
+    'assign-precision{keep-ops=Exp+Pow,keep-nodes="/a b/*"}'
+)
 
 
 def test_text_toml_and_lists_round_trip() -> None:

@@ -49,7 +49,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     work = tmp_path_factory.mktemp("plugin")
     shutil.copytree(EXAMPLE, work / "source")
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--no-index"]
-    subprocess.run([*pip, "--disable-pip-version-check", "--target", str(work / "site"), str(work / "source")], check=True)
+    where = ["--target", str(work / "site"), str(work / "source")]
+    subprocess.run([*pip, "--disable-pip-version-check", *where], check=True)
     broken = work / "site" / "broken-1.0.dist-info"
     broken.mkdir()
     (broken / "METADATA").write_text("Metadata-Version: 2.1\nName: broken\nVersion: 1.0\n")
