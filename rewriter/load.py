@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -26,7 +26,7 @@ from onnx import AttributeProto
 from coregraft.rewriter import wire
 from coregraft.rewriter.errors import GraphError, InputError
 from coregraft.rewriter.graph import AttrRef, Floats, Graph, Op, RawAttr, Strings
-from coregraft.rewriter.tensors import TensorReader, text
+from coregraft.rewriter.tensors import TensorReader, check_utf8, text
 from coregraft.rewriter.types import Const, DType, OpaqueType, TensorType, ValueType
 
 OLDEST_OPSET, NEWEST_OPSET = 7, 28
@@ -117,8 +117,9 @@ class _Reader:
         for name in MODEL_FACTS:
             if model.HasField(name):
                 g.graph[name] = getattr(model, name)
+        check_utf8(model.producer_name, model.producer_version, model.domain, model.doc_string)
         if model.metadata_props:
-            g.graph["metadata"] = tuple((p.key, p.value) for p in model.metadata_props)
+            g.graph["metadata"] = _pairs(model.metadata_props)
         if model.functions:
             functions = {(f.domain, f.name, f.overload): self.function(f) for f in model.functions}
             g.graph["functions"] = MappingProxyType(functions)
@@ -130,6 +131,8 @@ class _Reader:
 
     def function(self, f: onnx.FunctionProto) -> Graph:
         opsets = import_opsets(f.opset_import)
+        check_utf8(f.name, f.domain, f.overload, f.doc_string, *f.attribute, *(a.name for a in f.attribute_proto))
+        check_utf8(*f.input, *f.output)
         proto = onnx.GraphProto(node=f.node, name=f.name, value_info=f.value_info)
         proto.input.extend(onnx.ValueInfoProto(name=name) for name in f.input)
         proto.output.extend(onnx.ValueInfoProto(name=name) for name in f.output)
@@ -143,7 +146,7 @@ class _Reader:
         if f.HasField("doc_string"):
             g.graph["graph_doc"] = f.doc_string
         if f.metadata_props:
-            g.graph["graph_metadata"] = tuple((p.key, p.value) for p in f.metadata_props)
+            g.graph["graph_metadata"] = _pairs(f.metadata_props)
         return g
 
     def graph(self, proto: onnx.GraphProto, opsets: Mapping[str, int], depth: int) -> Graph:
@@ -154,6 +157,9 @@ class _Reader:
         nodes, succ, pred = g._node, g._succ, g._pred
 
         def add(name: str, type: ValueType | None, const: Const | None) -> None:
+            if not name or name.__class__ is not str:
+                check_utf8(name)
+                raise InputError("name-empty", "an input, output or initializer has no name", node=proto.name or None)
             nodes[name] = {"type": type, "const": const}
             succ[name] = {}
             pred[name] = {}
@@ -206,13 +212,15 @@ class _Reader:
                 if bodies:
                     captures = tuple(sorted({v for body in bodies for v in body.free_values()}))
                 attrs = MappingProxyType(attrs)
+            op_type, overload = n.op_type, n.overload
+            check_utf8(op_type, name, overload, *attrs)
             meta = _NO_META
             if (
                 n.HasField("doc_string") or n.HasField("overload") or n.metadata_props or n.device_configurations
                 or (not name and n.HasField("name")) or (not domain and n.HasField("domain")) or documented
             ):  # fmt: skip
                 meta = _node_meta(n)
-            op = Op(n.op_type, tuple(n.input), outputs, attrs, domain, name, n.overload, captures, None, meta)
+            op = Op(op_type, tuple(n.input), outputs, attrs, domain, name, overload, captures, None, meta)
             nodes[op_id] = {"op": op, "pos": op_id}
             uses: dict[str, dict[str, Any]] = {}
             pred[op_id] = uses
@@ -264,6 +272,7 @@ class _Reader:
 
     def attribute(self, a: AttributeProto, opsets: Mapping[str, int], depth: int) -> Any:
         if a.ref_attr_name:
+            check_utf8(a.ref_attr_name)
             return AttrRef(a.ref_attr_name, a.type)
         kind = a.type or _kind_of(a)
         if kind == AttributeProto.GRAPH:
@@ -300,6 +309,7 @@ def _kind_of(a: AttributeProto) -> int:
 def import_opsets(imports: Sequence[onnx.OperatorSetIdProto]) -> dict[str, int]:
     """Opset version by domain; ``ai.onnx`` is the empty domain."""
     opsets = {"" if o.domain == "ai.onnx" else o.domain: o.version for o in imports}
+    check_utf8(*opsets)
     version = opsets.get("")
     if version is not None and not OLDEST_OPSET <= version <= NEWEST_OPSET:
         raise InputError(
@@ -328,7 +338,8 @@ def value_type(proto: onnx.TypeProto) -> ValueType | None:
 
 def _dim(d: onnx.TensorShapeProto.Dimension) -> int | str | None:
     if d.dim_param:
-        return str(d.dim_param)
+        check_utf8(d.dim_param)
+        return d.dim_param
     return d.dim_value if d.HasField("dim_value") and d.dim_value >= 0 else None
 
 
@@ -349,6 +360,7 @@ def _node_meta(n: onnx.NodeProto) -> Mapping[str, Any]:
     """The residue of a node: doc string, metadata, devices, and fields that are there but empty."""
     rest = None
     if n.HasField("doc_string") or n.metadata_props or n.device_configurations:
+        check_utf8(n.doc_string)
         rest = onnx.NodeProto(metadata_props=n.metadata_props, device_configurations=n.device_configurations)
         if n.HasField("doc_string"):
             rest.doc_string = n.doc_string
@@ -358,6 +370,7 @@ def _node_meta(n: onnx.NodeProto) -> Mapping[str, Any]:
             rest = rest or onnx.NodeProto()
             setattr(rest, field, value)
     docs = {a.name: a.doc_string for a in n.attribute if a.HasField("doc_string")}
+    check_utf8(*docs.values())
     if rest is None and not docs:
         return _NO_META
     meta: dict[str, Any] = {} if rest is None else {"rest": rest.SerializeToString()}
@@ -366,12 +379,19 @@ def _node_meta(n: onnx.NodeProto) -> Mapping[str, Any]:
     return MappingProxyType(meta)
 
 
+def _pairs(entries: Iterable[onnx.StringStringEntryProto]) -> tuple[tuple[str, str], ...]:
+    pairs = tuple((p.key, p.value) for p in entries)
+    check_utf8(*(item for pair in pairs for item in pair))
+    return pairs
+
+
 def _graph_facts(g: Graph, proto: onnx.GraphProto) -> None:
+    check_utf8(proto.name, proto.doc_string)
     g.name = proto.name
     if proto.HasField("doc_string"):
         g.graph["graph_doc"] = proto.doc_string
     if proto.metadata_props:
-        g.graph["graph_metadata"] = tuple((p.key, p.value) for p in proto.metadata_props)
+        g.graph["graph_metadata"] = _pairs(proto.metadata_props)
     if proto.quantization_annotation:
         rest = onnx.GraphProto(quantization_annotation=proto.quantization_annotation)
         g.graph["graph_rest"] = rest.SerializeToString()

@@ -48,30 +48,38 @@ def save(g: Graph, path: str | Path, *, external_threshold: int | None = None) -
         raise UsageError("output-unwritable", "the folder does not exist", node=str(path))
     data_name = f"{path.name}.data"
     layout = Layout.as_stored(g) if external_threshold is None else Layout.of_large(g, data_name, external_threshold)
-    streamed: list[Const] = []
-    model = _placed(g, layout, path, data_name, streamed)
-    structure = model.ByteSize()
-    if structure + sum(c.nbytes + 8 for c in streamed) > MAX_MESSAGE and external_threshold is None:
+    there = _settle(layout, path.parent, data_name)
+    model, streamed = _placed(g, layout)
+    if model.ByteSize() + sum(c.nbytes + 8 for c in streamed) > MAX_MESSAGE and external_threshold is None:
         layout = Layout.of_large(g, data_name, _EXTERNAL_IF_HUGE)
-        streamed = []
-        model = _placed(g, layout, path, data_name, streamed)
+        there = _settle(layout, path.parent, data_name)
+        model, streamed = _placed(g, layout)
     pieces = splice_weights(model.SerializeToString(deterministic=True), streamed)
     if sum(piece.nbytes for piece in pieces) > MAX_MESSAGE:
         raise UsageError("model-too-large", "the model passes 2 GB; let its weights be external", node=str(path))
     with Staged() as files:
         for location, entries in layout.files.items():
-            target = path.parent / location
-            if not _is_there(target, entries):
-                files.write(target, external_pieces(entries))
+            if location not in there:
+                files.write(path.parent / location, external_pieces(entries))
         files.write(path, pieces)
 
 
-def _placed(g: Graph, layout: Layout, path: Path, data_name: str, streamed: list[Const]) -> onnx.ModelProto:
-    """The model without its large weights: each refers to an external file, or has its index in ``streamed``."""
+def _settle(layout: Layout, folder: Path, data_name: str) -> set[str]:
+    """The locations whose file is there already; those taken by other content are moved to ``data_name``."""
+    there = set()
     for location, entries in list(layout.files.items()):
-        target = path.parent / location
-        if location != data_name and target.exists() and not _is_there(target, entries):
+        target = folder / location
+        if target.is_file() and same_content(target, external_pieces(entries)):
+            there.add(location)
+        elif location != data_name and target.exists():
             layout.move(location, data_name)
+            there.discard(data_name)
+    return there
+
+
+def _placed(g: Graph, layout: Layout) -> tuple[onnx.ModelProto, list[Const]]:
+    """The model without its large weights, each of which refers to an external file or has its index in the list."""
+    streamed: list[Const] = []
     outermost = {id(c) for v in g.values() if (c := g.const(v)) is not None}
 
     def place(tensor: TensorProto, const: Const) -> None:
@@ -84,11 +92,7 @@ def _placed(g: Graph, layout: Layout, path: Path, data_name: str, streamed: list
         tensor.segment.begin = tensor.segment.end = len(streamed)
         streamed.append(const)
 
-    return to_model(g, external=place)
-
-
-def _is_there(target: Path, entries: list[tuple[int, Const]]) -> bool:
-    return target.is_file() and same_content(target, external_pieces(entries))
+    return to_model(g, external=place), streamed
 
 
 def to_model(g: Graph, *, external: Place | None = None) -> onnx.ModelProto:

@@ -119,9 +119,16 @@ class TensorReader:
         if any(not 0 < d <= _MAX_SIZE for d in dims) or size > _MAX_SIZE:
             raise InputError("initializer-size", f"a tensor cannot have the shape {list(dims)}", node=s.values.name)
 
+        at = indices.numpy()
+        unfit = indices.dtype is not DType.INT64 or at.ndim not in (1, 2) or len(at) != values.size
+        if unfit or (at.ndim == 2 and at.shape[1] != len(dims)) or (at < 0).any():
+            raise InputError("initializer-size", "the indices of a sparse tensor do not fit it", node=s.values.name)
+        limits = np.array(dims if at.ndim == 2 else [size])
+        if (at.reshape(len(at), -1) >= limits).any():
+            raise InputError("initializer-size", "an index of a sparse tensor is outside of it", node=s.values.name)
+        flat = np.ravel_multi_index(tuple(at.T), dims) if at.ndim == 2 else at
+
         def dense() -> Array:
-            at = indices.numpy()
-            flat = np.ravel_multi_index(tuple(at.T), dims) if at.ndim == 2 else at
             array = np.zeros(size, values.dtype.numpy)
             array[flat] = values.numpy()
             return array
@@ -159,6 +166,17 @@ def _tensor_rest(t: TensorProto) -> bytes:
     for name in ("dims", "data_type", "raw_data", "segment"):
         rest.ClearField(name)
     return bytes(rest.SerializeToString())
+
+
+def check_utf8(*strings: str | bytes) -> None:
+    """Refuse text that is not UTF-8, which protobuf hands over as bytes.
+
+    Raises:
+        InputError: ``text-not-utf8``.
+    """
+    for item in strings:
+        if type(item) is not str:
+            raise InputError("text-not-utf8", f"a name in the model is not UTF-8: {item!r}")
 
 
 def text(data: bytes) -> str | bytes:

@@ -15,6 +15,7 @@ from onnx.external_data_helper import set_external_data
 from coregraft.rewriter.errors import CoregraftError, InputError
 from coregraft.rewriter.graph import AttrRef, Floats, Graph, Op, RawAttr, Strings
 from coregraft.rewriter.load import from_model, function_graph, load
+from coregraft.rewriter.save import to_model
 from coregraft.rewriter.types import DType, OpaqueType, TensorType
 
 
@@ -207,13 +208,19 @@ def test_damage_inside_the_graph_is_not_a_crash() -> None:
     weight = numpy_helper.from_array(np.ones(2, np.float32), "w")
     data = model_of([ADD], initializers=[weight]).SerializeToString()
     rng = np.random.default_rng(0)
-    for _ in range(300):
+    loaded = 0
+    for _ in range(400):
         broken = bytearray(data)
-        broken[int(rng.integers(len(data)))] = int(rng.integers(256))
+        at = int(rng.integers(len(data)))
+        broken[at : at + int(rng.integers(3))] = rng.bytes(int(rng.integers(3)))
         try:
-            load(bytes(broken))
-        except CoregraftError as error:
+            g = load(bytes(broken))
+        except InputError as error:
             assert error.code
+        else:
+            to_model(g)
+            loaded += 1
+    assert 20 < loaded < 380
 
 
 @pytest.mark.parametrize("location", ["../w.bin", "/etc/hostname", "a/../../w.bin", "link.bin", "dir/w.bin", "", "."])
@@ -294,6 +301,18 @@ REFUSED: dict[str, tuple[onnx.ModelProto, str]] = {
     "opset 29": (model_of([RELU], opsets={"": 29}), "opset-unsupported"),
     "no opset": (model_of([RELU], opsets={"other": 1}), "opset-unsupported"),
     "unknown domain": (model_of([helper.make_node("Relu", ["x"], ["y"], domain="d")]), "domain-unknown"),
+    "name not UTF-8": (
+        onnx.ModelProto.FromString(model_of([RELU], outputs=["y"]).SerializeToString().replace(b"Relu", b"R\xff\xfeu")),
+        "text-not-utf8",
+    ),
+    "value name not UTF-8": (
+        onnx.ModelProto.FromString(
+            model_of([helper.make_node("Relu", ["long"], ["y"])], inputs=["long"]).SerializeToString()
+            .replace(b"long", b"l\xffng")
+        ), "text-not-utf8",
+    ),
+    "input without a name": (model_of([RELU], inputs=["x", ""]), "name-empty"),
+    "output without a name": (model_of([RELU], outputs=["y", ""]), "name-empty"),
     "no outputs": (model_of([RELU], outputs=[]), "graph-empty"),
     "attribute twice": (
         model_of([onnx.NodeProto(op_type="Relu", input=["x"], output=["y"],
@@ -325,6 +344,18 @@ def test_a_known_domain_without_ops_of_ours_loads() -> None:
     node = helper.make_node("FusedConv", ["x"], ["y"], domain="com.microsoft")
     g = load(model_of([node], opsets={"com.microsoft": 1}))
     assert g.op(0) == Op("FusedConv", ("x",), ("y",), domain="com.microsoft", attrs=g.op(0).attrs, meta=g.op(0).meta)
+
+
+@pytest.mark.parametrize(
+    "indices", [[[0, 3]], [[2, 0]], [[-1, 0]], [[0]], [[0, 0], [0, 1]], [6], [-1], 0, [[0.0, 1.0]]]
+)
+def test_indices_of_a_sparse_tensor_are_checked(indices: object) -> None:
+    model = model_of([ADD])
+    values = numpy_helper.from_array(np.array([5], np.float32), "w")
+    model.graph.sparse_initializer.append(
+        onnx.SparseTensorProto(values=values, indices=numpy_helper.from_array(np.array(indices)), dims=[2, 3])
+    )
+    assert code_of(lambda: load(model)) == "initializer-size"
 
 
 @pytest.mark.skipif(os.name == "nt", reason="no FIFOs")
