@@ -219,6 +219,21 @@ def _depth_to_space(site: Site) -> Types | None:
     return [tensor(site.dtype(0), dims)]
 
 
+@rule("STFT")
+def _stft(site: Site) -> Types | None:
+    """onnx 1.23 itself counts all frequencies where ``onesided``, which is the default, is left out."""
+    signal, window = site.shape(0), site.shape(2)
+    if signal is None or len(signal) != 3:
+        return None
+    steps, lengths = site.ints(1), site.ints(3)
+    length: Known = lengths[0] if lengths else window[0] if window and not site.has(3) else None
+    if length is None:
+        return [tensor(site.dtype(0), [signal[0], None, None, 2])]
+    frames = None if not steps or signal[1] is None else (signal[1] - length) // steps[0] + 1
+    bins = length // 2 + 1 if attr(site.op, "onesided") else length
+    return [tensor(site.dtype(0), [signal[0], frames, bins, 2])]
+
+
 # ---------------------------------------------------------------- quantization
 
 

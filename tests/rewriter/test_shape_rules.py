@@ -173,6 +173,10 @@ def windows() -> Iterator[Case]:
     yield make("Resize", x, consts=[None, None, i64(5, 6)], axes=(2, 3), keep_aspect_ratio_policy="not_larger")
     yield make("DepthToSpace", x, blocksize=2)
     yield make("SpaceToDepth", f(1, 2, 4, 6), blocksize=2)
+    for onesided in (0, 1):
+        yield make("STFT", f(1, 32, 1), consts=[np.array(4), f(16), np.array(16)], onesided=onesided)
+        yield make("STFT", f(1, 32, 1), consts=[np.array(8), f(16)], onesided=onesided)
+    yield make("STFT", f(1, 32, 1), consts=[np.array(4), None, np.array(16)])
     yield make("GridSample", f(1, 2, 4, 6), f(1, 5, 7, 2))
 
 
