@@ -174,7 +174,7 @@ class _Eraser:
     def joined(self, op: Op, values: list[str]) -> str:
         axis = op.attrs["axis"]
         if attr(op, "new_axis"):
-            at = np.array([axis], np.int64)
+            at = self.rw.const(np.array([axis], np.int64))
             values = [self.rw.insert("Unsqueeze", [value, at]) for value in values]
         return values[0] if len(values) == 1 else str(self.rw.insert("Concat", values, {"axis": axis}))
 
@@ -195,4 +195,5 @@ class _Eraser:
         values: list[str] = made if isinstance(made, list) else [made]
         if attr(op, "keepdims") or (len(op.inputs) > 1 and op.inputs[1]):
             return values
-        return [str(self.rw.insert("Squeeze", [value, np.array([axis], np.int64)])) for value in values]
+        at = self.rw.const(np.array([axis], np.int64))
+        return [str(self.rw.insert("Squeeze", [value, at])) for value in values]

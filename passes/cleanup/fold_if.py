@@ -12,7 +12,7 @@ from coregraft.rewriter.contract import Context, Pass
 from coregraft.rewriter.graph import Graph, Op
 from coregraft.rewriter.opset import required_opset
 from coregraft.rewriter.rewriter import Rewriter
-from coregraft.rewriter.shapes import propagated_value
+from coregraft.rewriter.shapes import Inference, propagated_value
 
 #: Constants of more elements than this do not decide a shape.
 _SMALL = 1024
@@ -96,7 +96,7 @@ def _only_possible(scope: Scope, op: Op, ctx: Context) -> bool | None:
 
 
 def _problem(scope: Scope, branch: Graph) -> str | None:
-    """Why onnx's own checks refuse a branch with the types that are known around it; None when they do not."""
+    """Why a branch cannot run with the types that are known around it; None when nothing speaks against it."""
     from onnx import shape_inference
 
     from coregraft.rewriter.save import to_model
@@ -122,5 +122,9 @@ def _problem(scope: Scope, branch: Graph) -> str | None:
     except shape_inference.InferenceError as error:
         lines = str(error).splitlines()
         # A type error may only mean that onnx does not know an op; dims that cannot go together are certain.
-        return next((line.strip() for line in lines if "[ShapeInferenceError]" in line), None)
-    return None
+        certain = [line.strip() for line in lines if "[ShapeInferenceError]" in line]
+        if certain:
+            return certain[0]
+    run = Inference(g)
+    run.run()
+    return f"{run.mismatches[0].op}: {run.mismatches[0].problem}" if run.mismatches else None

@@ -211,12 +211,14 @@ def _apply(rw: Rewriter, scope: Scope, region: Region, order: list[int]) -> None
     g, perm = rw.graph, region.perm
     back = tuple(sorted(range(len(perm)), key=lambda i: perm[i]))
     flipped_of: dict[str, str] = {}
+    sources: list[int] = []
 
     def entry(value: str) -> str:
         if value not in flipped_of:
             found = _producer(g, value)
             if found is not None and perm_of(found[1], scope) == perm:
                 flipped_of[value] = found[1].inputs[0]
+                sources.append(found[0])
             else:
                 flipped_of[value] = rw.insert("Transpose", [value], {"perm": back})
         return flipped_of[value]
@@ -247,6 +249,10 @@ def _apply(rw: Rewriter, scope: Scope, region: Region, order: list[int]) -> None
                     _leave(rw, scope, region, output, flipped_of[output])
     for op_id in reversed(order):
         rw.erase(op_id)
+    for op_id in sources:
+        output = g.op(op_id).outputs[0]
+        if not g._succ[output] and not g.public_names(output):
+            rw.erase(op_id)
 
 
 def _leave(rw: Rewriter, scope: Scope, region: Region, value: str, flipped: str) -> None:

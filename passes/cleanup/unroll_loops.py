@@ -193,7 +193,7 @@ def _control(
             constants[value] = const
         elif producer is not None:
             problem = _not_computable(body.op(producer), inner)
-            if problem:
+            if problem is not None:
                 return problem
             ops[producer] = None
             stack.extend(v for v in body.op(producer).inputs if v)
@@ -306,6 +306,6 @@ def _bound(body: Graph, values: Sequence[str]) -> Mapping[str, str]:
 
 def _stack(rw: Rewriter, values: Sequence[str], axis: int) -> str:
     """Join tensors along a new axis."""
-    at = np.array([axis], np.int64)
+    at = rw.const(np.array([axis], np.int64))
     slices = [rw.insert("Unsqueeze", [value, at]) for value in values]
     return slices[0] if len(slices) == 1 else str(rw.insert("Concat", slices, {"axis": axis}))
