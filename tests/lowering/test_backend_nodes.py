@@ -20,19 +20,36 @@ from coregraft.rewriter.opset import INTERNAL_OPSET
 from coregraft.rewriter.types import Array, Const, DType, TensorType
 from tests.lowering.mil_numpy import run_mil
 
-_FAMILIES = ("activation", "bitwise", "elementwise", "gather", "pad", "pow", "reduce", "shape", "slice")
+_FAMILIES = (
+    "activation", "attention", "bitwise", "conv", "elementwise", "gather", "matmul", "norm", "pad", "pool", "pow", "quant",
+    "reduce", "resize", "rnn", "shape", "slice",
+)  # fmt: skip
 #: Operands that exported models hold as constants.
 _CONSTANT = {
     "Reshape": (1,), "Expand": (1,), "Tile": (1,), "Slice": (1, 2, 3, 4), "Squeeze": (1,), "Unsqueeze": (1,),
     "Pad": (1, 2, 3), "TopK": (1,), "ConstantOfShape": (0,), "Range": (0, 1, 2), "OneHot": (1, 2), "Split": (1,),
     "CumSum": (1,), "CumProd": (1,), "Clip": (1, 2), "Dropout": (1, 2), "PRelu": (1,), "Trilu": (1,), "Compress": (1,),
+    "Resize": (1, 2, 3), "QuantizeLinear": (1, 2), "DequantizeLinear": (1, 2), "BatchNormalization": (1, 2, 3, 4),
+    "Conv": (1, 2), "ConvTranspose": (1, 2), "LSTM": (1, 2, 3, 4, 7), "GRU": (1, 2, 3, 4), "RNN": (1, 2, 3, 4),
+    "LayerNormalization": (1, 2), "InstanceNormalization": (1, 2), "GroupNormalization": (1, 2), "RMSNormalization": (1,),
 }  # fmt: skip
 #: Element types that Core ML holds in wider ones, in which a cast to them would not round.
 _ROUNDED = ("BFLOAT16", "INT4", "UINT4", "INT2", "UINT2")
 #: What a case may be refused for: (code, part of the message).
-_REASONS = (("op-unsupported", "empty"), ("op-unsupported", "at random"), ("op-unsupported", "rank 6"))
-#: No numpy rule for the one MIL op they become.
-_NOT_RUN = ("ReverseSequence",)
+_REASONS = (
+    ("op-unsupported", "empty"), ("op-unsupported", "at random"), ("op-unsupported", "rank 6"),
+    # What passes take apart before the emitters see it.
+    ("op-unsupported", "no dilation"), ("op-unsupported", "Indices output"), ("op-unsupported", "no einsum"),
+    ("op-unsupported", "cubic interpolation"), ("op-unsupported", "two spatial axes, not 3"),
+    ("op-unsupported", "not a whole number"), ("op-unsupported", "aliasing"), ("op-unsupported", "single pixel"),
+    ("op-unsupported", "tf_crop_and_resize"),
+)  # fmt: skip
+#: Ops all of whose cases are for a pass.
+_FOR_PASSES = ("Einsum",)
+#: Results that ONNX states with four digits.
+_FOUR_DIGITS = ("test_averagepool_2d_ceil_last_window_starts_on_pad",)
+#: No numpy rule for the one MIL op they become; no case in ONNX's suite.
+_NOT_RUN = ("ReverseSequence", "GlobalLpPool")
 
 
 @functools.cache
@@ -97,7 +114,7 @@ def _result(entry: Any, constant: tuple[int, ...]) -> tuple[list[Array], list[Ar
 def _ops() -> list[str]:
     """The op types that these families emit."""
     table = table_for("iOS17", "mlprogram")
-    return [k[1] for k, v in table.items() if v.emit.__module__.rpartition(".emit_")[2] in _FAMILIES]
+    return [k[1] for k, v in table.items() if not k[0] and v.emit.__module__.rpartition(".emit_")[2] in _FAMILIES]
 
 
 @pytest.mark.parametrize("op", [op for op in _ops() if op not in _NOT_RUN])
@@ -112,12 +129,13 @@ def test_onnx_node_cases(op: str) -> None:
             outcomes["refused"] += 1
             continue
         for have, want in zip(found, wanted, strict=True):
-            tolerance = {"rtol": 2e-3, "atol": 1e-3} if want.dtype == np.float16 else {"rtol": 1e-4, "atol": 1e-5}
+            coarse = want.dtype == np.float16 or entry.name in _FOUR_DIGITS
+            tolerance = {"rtol": 2e-3, "atol": 1e-3} if coarse else {"rtol": 1e-4, "atol": 1e-5}
             close = np.allclose(have.astype(np.float64), want.astype(np.float64), equal_nan=True, **tolerance)
             assert close and have.shape == want.shape, f"{entry.name}: {have} is not {want}"
         outcomes["right"] += 1
-    assert outcomes["right"]
+    assert outcomes["right"] or op in _FOR_PASSES
 
 
 def test_the_suite_is_there() -> None:
-    assert sum(len(found) for found in _cases().values()) > 500
+    assert sum(len(found) for found in _cases().values()) > 700
