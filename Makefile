@@ -30,7 +30,7 @@ wheel-test: $(STAMP)
 	$(PY) -m pytest -q tests/house/test_wheel.py --run-wheel
 
 models: $(STAMP)
-	$(PY) benchmarks/fetch_models.py
+	$(PY) -m benchmarks.fetch_models
 
 bench: $(STAMP)
 	test -x $(BENCH_VENV)/bin/python || $(PYTHON) -m venv $(BENCH_VENV)
