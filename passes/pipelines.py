@@ -12,7 +12,7 @@ from coregraft.rewriter.target import Target
 Precision = Literal["fp16", "fp32", "mixed"]
 
 #: The model's own functions and control flow dissolved, constants folded, shapes worked out.
-NORMALISE = ("cleanup",)
+NORMALISE = ("inline-functions{missing-ops=false}", "cleanup")
 #: Chains that are one op to Core ML, and constants that belong into weights.
 FUSE = (
     "fuse-pad-conv",
@@ -71,6 +71,8 @@ DECOMPOSE = (
     "stabilize-mish",
     "stabilize-log-softmax",
     "stabilize-log-sum-exp",
+    # Last, for what has nothing better: the function by which ONNX defines an op.
+    "inline-functions{local=false}",
 )
 #: What half precision cannot hold.
 HALF = ("bound-mask-constants", "merge-tiny-scales", "raise-epsilon", "explicit-reciprocal")
