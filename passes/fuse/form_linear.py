@@ -9,7 +9,7 @@ import numpy as np
 
 from coregraft.rewriter.dialect import DOMAIN
 from coregraft.rewriter.passes import REASSOCIATING, Equivalence, NoMatch, OpBuilder, Rule, RuleGroup, ValueView
-from coregraft.rewriter.types import Array
+from coregraft.rewriter.types import Array, Const
 
 
 @dataclass(frozen=True)
@@ -78,10 +78,13 @@ def weight_of(w: ValueView) -> NoMatch | None:
 def transposed(op: OpBuilder, w: ValueView) -> ValueView:
     """The transposed constant: one for all users of the original (tied weights stay tied)."""
     name = f"{w.name}/transposed"
+    original = w.const
+    assert original is not None
     known = w.graph.const(name) if name in w.graph else None
-    if known is not None and known.shape == tuple(reversed(w.const.shape if w.const else ())):
+    if known is not None and known.shape == original.shape[::-1]:
         return ValueView(w.graph, name)
-    return op.const(np.ascontiguousarray(w.array().T), name)
+    # Made when it is asked for: a copy of every weight, held until the package is written, would double the memory.
+    return op.const(Const(original.dtype, original.shape[::-1], lambda: np.ascontiguousarray(original.numpy().T)), name)
 
 
 @dataclass(frozen=True)
@@ -104,8 +107,7 @@ class _FromGemm(Rule):
         w = m.w if m.gemm.attr("transB") else transposed(op, m.w)
         if alpha != 1:
             w = op.const((w.array().astype(np.float64) * alpha).astype(w.array().dtype))
-        features = w.array().shape[0]
-        dtype = w.array().dtype
+        features, dtype = m.w.const.shape[0 if m.gemm.attr("transB") else 1], m.w.const.dtype.numpy
         if m.c is None:
             return linear(op, x, w, np.zeros(features, dtype))
         bias = feature_vector(m.c, features, 2)
@@ -138,7 +140,7 @@ class _FromMatMul(Rule):
 
     def replacement(self, op: OpBuilder, m: Any) -> Any:
         w = transposed(op, m.w)
-        dtype = w.array().dtype
+        dtype = m.w.const.dtype.numpy
         bias = feature_vector(m.b, m.w.const.shape[1], m.x.rank)
         assert bias is not None
         if m.root.type == "Sub" and m.root.inputs[1] == m.b:
