@@ -21,8 +21,8 @@ from coregraft.rewriter.types import Array, Const, DType, TensorType
 from tests.lowering.mil_numpy import run_mil
 
 _FAMILIES = (
-    "activation", "attention", "bitwise", "conv", "elementwise", "gather", "matmul", "norm", "pad", "pool", "pow", "quant",
-    "reduce", "resize", "rnn", "shape", "slice",
+    "activation", "attention", "bitwise", "conv", "elementwise", "gather", "matmul", "norm", "pad", "pool", "pow",
+    "quant", "reduce", "resize", "rnn", "shape", "slice",
 )  # fmt: skip
 #: Operands that exported models hold as constants.
 _CONSTANT = {
@@ -31,7 +31,8 @@ _CONSTANT = {
     "CumSum": (1,), "CumProd": (1,), "Clip": (1, 2), "Dropout": (1, 2), "PRelu": (1,), "Trilu": (1,), "Compress": (1,),
     "Resize": (1, 2, 3), "QuantizeLinear": (1, 2), "DequantizeLinear": (1, 2), "BatchNormalization": (1, 2, 3, 4),
     "Conv": (1, 2), "ConvTranspose": (1, 2), "LSTM": (1, 2, 3, 4, 7), "GRU": (1, 2, 3, 4), "RNN": (1, 2, 3, 4),
-    "LayerNormalization": (1, 2), "InstanceNormalization": (1, 2), "GroupNormalization": (1, 2), "RMSNormalization": (1,),
+    "LayerNormalization": (1, 2), "InstanceNormalization": (1, 2), "GroupNormalization": (1, 2),
+    "RMSNormalization": (1,),
 }  # fmt: skip
 #: Element types that Core ML holds in wider ones, in which a cast to them would not round.
 _ROUNDED = ("BFLOAT16", "INT4", "UINT4", "INT2", "UINT2")
