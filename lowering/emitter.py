@@ -134,7 +134,7 @@ class Emitter:
         const = self._holder(name)[1]
         if const is None:
             raise CoregraftError("lowering-order", f'value "{name}" is used before it is emitted', node=name)
-        array = canonical_array(const.numpy(), name, fp16=self.target.has_fp16)
+        array = np.ascontiguousarray(canonical_array(const.numpy(), name, fp16=self.target.has_fp16)).reshape(const.shape)
         var = self.mb.const(val=array if array.ndim else array[()], name=self.names.take(name))
         self.bind(name, var)  # in the innermost scope: a const inside a block cannot be seen outside of it
         return var

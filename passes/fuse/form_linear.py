@@ -83,8 +83,8 @@ def transposed(op: OpBuilder, w: ValueView) -> ValueView:
     known = w.graph.const(name) if name in w.graph else None
     if known is not None and known.shape == original.shape[::-1]:
         return ValueView(w.graph, name)
-    # Made when it is asked for: a copy of every weight, held until the package is written, would double the memory.
-    return op.const(Const(original.dtype, original.shape[::-1], lambda: np.ascontiguousarray(original.numpy().T)), name)
+    # A view of the original: a copy of every weight, held until the package is written, would double the memory.
+    return op.const(Const(original.dtype, original.shape[::-1], lambda: original.numpy().T), name)
 
 
 @dataclass(frozen=True)
