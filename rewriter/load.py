@@ -50,7 +50,7 @@ def load(source: str | Path | bytes | memoryview | onnx.ModelProto) -> Graph:
         data = wire.map_file(path)
     else:
         path, data = Path("<bytes>"), memoryview(source)
-    with _collector_off():
+    with collector_off():
         wire.check_model(data, str(path))
         structure, cuts = wire.cut_weights(data) or (data, frozenset())
         try:
@@ -66,7 +66,7 @@ def from_model(model: onnx.ModelProto, base_dir: str | Path | None = None) -> Gr
     Raises:
         InputError: as :func:`load`.
     """
-    with _collector_off():
+    with collector_off():
         return _Reader(TensorReader(None if base_dir is None else Path(base_dir))).model(model)
 
 
@@ -87,7 +87,7 @@ def function_graph(function: Graph | onnx.FunctionProto | bytes) -> Graph:
 
 
 @contextlib.contextmanager
-def _collector_off() -> Iterator[None]:
+def collector_off() -> Iterator[None]:
     """Millions of new objects and no garbage: the cyclic collector would take half of the time."""
     was_on = gc.isenabled()
     gc.disable()

@@ -17,6 +17,7 @@ from coregraft.passes.cleanup.fuse_transposes import FuseTransposes
 from coregraft.passes.cleanup.unroll_loops import UnrollLoops
 from coregraft.rewriter.contract import Context, Equivalence, Pass
 from coregraft.rewriter.graph import Graph
+from coregraft.rewriter.load import collector_off
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,10 @@ class Cleanup(Pass):
     unroll: bool = True
 
     def run(self, g: Graph, ctx: Context) -> None:
+        with collector_off():
+            self._to_a_fixed_point(g, ctx)
+
+    def _to_a_fixed_point(self, g: Graph, ctx: Context) -> None:
         passes = self.passes()
         quiet = 0  # passes in a row that changed nothing: a full round of them is the end
         for _ in range(self.max_rounds):

@@ -10,6 +10,10 @@ from coregraft.rewriter.rewriter import Rewriter
 from coregraft.rewriter.types import Const, TensorType
 
 
+#: The ops whose attributes hold graphs. (A scan of all attributes would be most of what an idle pass costs.)
+_HOLDERS = frozenset({("", "If"), ("", "Loop"), ("", "Scan"), ("", "SequenceMap")})
+
+
 @dataclass(frozen=True)
 class Scope:
     """A graph and, for a body, the scope around it: names that the graph does not define are looked up there."""
@@ -59,7 +63,7 @@ def is_free(g: Graph, value: str) -> bool:
 
 def with_bodies(g: Graph) -> list[tuple[int, Op]]:
     """The ops that have bodies, in program order."""
-    found = [(op_id, op) for op_id, op in g.ops() if any(True for _ in op.bodies())]
+    found = [(op_id, op) for op_id, op in g.ops() if op.attrs and op.key in _HOLDERS]
     return sorted(found, key=lambda item: g.order_key(item[0]))
 
 

@@ -60,8 +60,8 @@ def test_each_pass_makes_work_for_the_next() -> None:
     """
     g = cleaned(parse(text))
     assert kinds(g) == ["Add"] * 4
-    values = run(g, {"x": np.float32([[1, 2, 3, 4]])})
-    np.testing.assert_array_equal(next(iter(values.values())), np.float32([[16, 32, 48, 64]]))
+    values = run(g, {"x": np.array([[1, 2, 3, 4]], np.float32)})
+    np.testing.assert_array_equal(next(iter(values.values())), np.array([[16, 32, 48, 64]], np.float32))
 
 
 def test_nothing_is_left_of_an_exporters_reshape() -> None:
@@ -127,7 +127,7 @@ PERMS = [[0, 1, 2], [0, 2, 1], [1, 0, 2], [2, 1, 0], [1, 2, 0], [2, 0, 1]]
 def layout_graphs(draw: st.DrawFn) -> Graph:
     """Graphs of transposes among ops that can follow them, values and outputs shared at random."""
     lines = ["input v0: float[2,3,4]", "input v1: float[2,3,4]"]
-    shapes = [(2, 3, 4), (2, 3, 4)]
+    shapes: list[tuple[int, ...]] = [(2, 3, 4), (2, 3, 4)]
     for i in range(2, draw(st.integers(4, 14))):
         pick = draw(st.integers(0, i - 1))
         kind = draw(st.sampled_from(["Transpose", "Transpose", "Relu", "Softmax", "Add", "Concat", "Slice", "Reduce"]))
