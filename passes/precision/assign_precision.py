@@ -17,6 +17,17 @@ from coregraft.rewriter.types import Const, DType, TensorType
 FULL_PRECISION = frozenset(
     {"GridSample", "RoiAlign", "NonMaxSuppression", "Range", "If", "Loop", "Scan", "DFT", "STFT", "MelWeightMatrix"}
 )
+#: The same for what our own rules made of such ops: their coordinates, and sums that are whole numbers.
+FULL_PRECISION_RULES = frozenset(
+    {
+        "DecomposeAffineGrid",
+        "DecomposeDeformConv",
+        "DecomposeDft",
+        "DecomposeGridSample",
+        "DecomposeRoiAlign",
+        "DecomposeStft",
+    }
+)
 #: Constants of at most this many elements keep their op in fp32 when half precision cannot hold them.
 SMALL = 64
 _FLOATS = (DType.FLOAT, DType.FLOAT16, DType.BFLOAT16)
@@ -31,8 +42,8 @@ class AssignPrecision(Pass):
     ------------
     Decides for each op whether it is computed in fp16 or fp32, retypes values, casts constants once, and puts a Cast
     where a value crosses from one to the other. Inputs and outputs keep the type they had unless ``io`` says
-    otherwise. An op stays in fp32 when the user says so, when it computes coordinates or counts, when a constant of
-    its is out of half-precision range, or when a small constant would lose more than rounding.
+    otherwise. An op stays in fp32 when the user says so, when it computes coordinates, counts or sums of integers,
+    when a constant of its is out of half-precision range, or when a small constant would lose more than rounding.
 
     Why it matters
     --------------
@@ -102,6 +113,10 @@ class AssignPrecision(Pass):
             return DType.FLOAT, ""
         if op.type in FULL_PRECISION:
             return DType.FLOAT, "it computes coordinates or counts"
+        if op.origin is not None and op.origin.rule in FULL_PRECISION_RULES:
+            return DType.FLOAT, "it computes coordinates or counts"
+        if _counts(g, op):
+            return DType.FLOAT, "its result is a whole number, or made from a sum of whole numbers"
         if op.type in self.keep_ops or any(fnmatch.fnmatchcase(op.name, p) for p in self.keep_nodes):
             return DType.FLOAT, "asked for"
         if not _takes(op, DType.FLOAT16):
@@ -137,6 +152,29 @@ class AssignPrecision(Pass):
             outputs[name] = _cast(g, rw, value, wanted.dtype, casts)
         if outputs != dict(g.outputs):
             rw.set_outputs(outputs)
+
+
+def _counts(g: Graph, op: Op) -> bool:
+    """Whether an op makes integers of floats, or scales a sum of integers, which may be far out of fp16's range."""
+    users = [g.op(user) for value in op.outputs if value for user in g.users(value)]
+    if any(_makes_integers(g, user) for user in users):
+        return True
+    if op.type == "Cast":
+        return _is_sum(g, op)
+    producers = [g.op(i) for value in op.inputs if value and (i := g.producer(value)) is not None]
+    return op.type in ("Mul", "Div", "Add", "Sub") and any(_is_sum(g, producer) for producer in producers)
+
+
+def _is_sum(g: Graph, op: Op) -> bool:
+    """Whether an op casts an int32 back to a float that was made from floats: an exact product of small integers."""
+    kind = g.tensor_type(op.inputs[0]) if op.type == "Cast" and not op.domain else None
+    producer = g.producer(op.inputs[0]) if kind is not None and kind.dtype is DType.INT32 else None
+    return producer is not None and (_makes_integers(g, g.op(producer)) or g.op(producer).type == "Add")
+
+
+def _makes_integers(g: Graph, op: Op) -> bool:
+    to = g.tensor_type(op.outputs[0]) if op.type == "Cast" and not op.domain else None
+    return to is not None and to.dtype.is_integer
 
 
 def _retype(g: Graph, rw: Rewriter, op_id: int, dtype: DType, casts: dict[tuple[str, DType], str]) -> None:
