@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from coregraft.passes.conv.cancel_phase_pairs import CancelPhasePairs
 from coregraft.passes.conv.phase_chains import forwards, inverses, phase_mask
@@ -53,6 +55,11 @@ class Net:
         ones = self.g.add_value(self.g.fresh_name("one"), const=Const.of(np.ones(channels, np.float32)))
         scale, bias, mean = (self.weight(channels) for _ in range(3))
         return self.op("BatchNormalization", x, scale, bias, mean, ones)
+
+    def bounds(self) -> tuple[str, str]:
+        """Keep numbers small, and so sums exact."""
+        low, high = (self.g.add_value(self.g.fresh_name("to"), const=Const.of(np.float32(v))) for v in (-8, 8))
+        return low, high
 
     def done(self, *outputs: str) -> Graph:
         self.g.set_outputs(outputs)
@@ -125,6 +132,48 @@ def test_pairs_cancel(run: Any, rewrite: Any, build: Callable[[Net], Graph], sha
     assert all((t.rank or 0) <= 5 for v in after.values() if (t := after.tensor_type(v)) is not None)
     x = np.random.default_rng(7).integers(-3, 4, shape).astype(np.float32)
     for want, got in zip(run(g, {"x": x}), run(after, {"x": x}), strict=True):
+        np.testing.assert_array_equal(got, want)
+    again, second = rewrite(after, CancelPhasePairs())
+    assert not second.changed(again)
+
+
+KINDS = ["two", "two", "two", "three", "Relu", "Add", "Mul", "1x1", "3x3", "Concat", "Flip"]
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(data=st.data())
+def test_random_networks(run: Any, rewrite: Any, data: st.DataObject) -> None:
+    """Any mix of convolutions of two rates and of ops that may or may not sit in phase space."""
+    rank = data.draw(st.integers(1, 2))
+    sizes = data.draw(st.lists(st.integers(6, 10), min_size=rank, max_size=rank))
+    shape = (data.draw(st.integers(1, 2)), 2, *sizes)
+    net = Net(shape)
+    values = [net.x]
+    for _ in range(data.draw(st.integers(3, 9))):
+        x, y = (values[data.draw(st.integers(max(0, len(values) - 3), len(values) - 1))] for _ in range(2))
+        kind = data.draw(st.sampled_from(KINDS))
+        if kind in ("two", "three"):
+            rate = 2 if kind == "two" else 3
+            ends = data.draw(st.sampled_from([(rate, rate), (2 * rate, 0), (1, 2 * rate - 1)]))
+            values.append(net.conv(x, (2, 2), 3, rate, pads=(ends[0],) * rank + (ends[1],) * rank))
+        elif kind in ("Add", "Mul"):
+            values.append(net.op("Clip", net.op(kind, x, y), *net.bounds()))
+        elif kind == "Concat":
+            values.append(net.conv(net.op("Concat", x, y, axis=1), (4, 2), 1))
+        elif kind == "Flip":
+            flip = (1, 0, *range(2, 2 + rank))
+            values.append(net.op("Transpose", net.op("Neg", net.op("Transpose", x, perm=flip)), perm=flip))
+        elif kind == "Relu":
+            values.append(net.op("Relu", x))
+        else:
+            values.append(net.conv(x, (2, 2), int(kind[0])))
+        values[-1] = net.op("Clip", values[-1], *net.bounds())
+    g = net.done(values[-1], *([values[-2]] if data.draw(st.booleans()) else []))
+    split, _ = rewrite(g, POLYPHASE)
+    after, _ = rewrite(split, CancelPhasePairs())
+    assert counts(after)["Transpose"] <= counts(split)["Transpose"]
+    feeds = {"x": np.random.default_rng(1).integers(-3, 4, shape).astype(np.float32)}
+    for want, got in zip(run(g, feeds), run(after, feeds), strict=True):
         np.testing.assert_array_equal(got, want)
     again, second = rewrite(after, CancelPhasePairs())
     assert not second.changed(again)
