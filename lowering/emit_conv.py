@@ -19,7 +19,11 @@ _ATTRS = "auto_pad dilations group kernel_shape pads strides"
 
 @lower("Conv", attrs=_ATTRS)
 def conv(b: Emitter, op: Op) -> Any:
-    """``conv`` with explicit pads; a negative pad becomes a slice before it (H1.04)."""
+    """``conv`` with explicit pads; a negative pad becomes a slice before it (H1.04).
+
+    A neuralnetwork has no convolution over one axis. coremltools would make it one over two, but fails to inside of
+    an If or a Loop, so it is done here.
+    """
     x, w = b.var(op.inputs[0]), b.var(op.inputs[1])
     _check(b, op, x, w)
     group = b.attr(op, "group")
@@ -32,8 +36,13 @@ def conv(b: Emitter, op: Op) -> Any:
         )
     bias = b.var(op.inputs[2]) if len(op.inputs) > 2 and op.inputs[2] else None
     folded = bias is not None and is_const(bias)
+    x = windows.crop_negative(b, x, window)
+    lifted = x.rank == 3 and b.target.format == "neuralnetwork"
+    if lifted:
+        x, w, window = b.mb.expand_dims(x=x, axes=[-2]), _with_unit_height(b, w), window.with_unit_axis()
+    last = bias is None or folded
     y = b.mb.conv(
-        x=windows.crop_negative(b, x, window),
+        x=x,
         weight=w,
         strides=np.array(window.strides, np.int32),
         pad_type="custom",
@@ -41,9 +50,11 @@ def conv(b: Emitter, op: Op) -> Any:
         dilations=np.array(window.dilations, np.int32),
         groups=group,
         **({"bias": bias} if folded else {}),
-        **named(b.name(op) if bias is None or folded else None),
+        **named(b.name(op) if last and not lifted else None),
     )
-    return y if bias is None or folded else b.mb.add(x=y, y=channel_var(b, bias, x.rank), name=b.name(op))
+    if lifted:
+        y = b.mb.squeeze(x=y, axes=[-2], **named(b.name(op) if last else None))
+    return y if last else b.mb.add(x=y, y=channel_var(b, bias, y.rank), name=b.name(op))
 
 
 @lower("ConvTranspose", attrs=f"{_ATTRS} output_padding output_shape")
@@ -77,6 +88,11 @@ def conv_transpose(b: Emitter, op: Op) -> Any:
     if not direct:
         y = _fit(b, y, begins, ends, None if add_bias else b.name(op))
     return b.mb.add(x=y, y=channel_var(b, bias, x.rank), name=b.name(op)) if add_bias else y
+
+
+def _with_unit_height(b: Emitter, w: Any) -> Any:
+    """A weight [out, in, taps] as [out, in, 1, taps]."""
+    return b.mb.expand_dims(x=w, axes=[-2]) if w.val is None else w.val[:, :, None]
 
 
 def _check(b: Emitter, op: Op, x: Any, w: Any) -> None:

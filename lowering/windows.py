@@ -48,10 +48,9 @@ class Window:
         """Whether a pad is negative."""
         return min((*self.begins, *self.ends)) < 0
 
-    def floor_sizes(self, sizes: Sequence[int]) -> tuple[int, ...]:
-        """Number of windows that fit wholly into the padded input."""
-        spans = zip(sizes, self.begins, self.ends, self.extents, self.strides, strict=True)
-        return tuple((n + pb + pe - extent) // stride + 1 for n, pb, pe, extent, stride in spans)
+    def with_unit_axis(self) -> Window:
+        """This window with an axis of one tap in front of its own."""
+        return Window((1, *self.kernel), (1, *self.strides), (1, *self.dilations), (0, *self.begins), (0, *self.ends))
 
     def ceil_sizes(self, sizes: Sequence[int]) -> tuple[int, ...]:
         """Number of windows under ``ceil_mode=1``: the last may hang over the end, none starts in the end padding."""

@@ -9,9 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from coregraft.lowering import targets
+from coregraft.lowering.program import lower_graph
 from coregraft.rewriter.errors import UnsupportedError
 from tests.lowering.agreement import agree, by_runtime, mil_op
-from tests.lowering.fold_harness import Case, case, lowered
+from tests.lowering.fold_harness import Case, case, graph_of, lowered
+from tests.lowering.mil_numpy import find_ops, run_mil
 
 _RNG = np.random.default_rng(11)
 WEIGHTS = (1, 2)
@@ -107,6 +110,18 @@ def test_transposed_conv_with_weights_computed_at_run_time() -> None:
     assert agree(c, "iOS17") == ["conv_transpose"]
     with pytest.raises(UnsupportedError, match="iOS17"):
         lowered(by_runtime(c), "iOS16")
+
+
+@pytest.mark.parametrize("constant", [(1, 2), ()])
+def test_one_axis_of_a_neuralnetwork_is_lifted_to_two(constant: tuple[int, ...]) -> None:
+    operands = floats(2, 3, 9), floats(4, 3, 3), floats(4)
+    c = by_runtime(case("Conv", *operands, constant=constant, strides=[2], pads=[2, 0]))
+    fed = tuple(i for i in range(3) if i not in constant)
+    program = lower_graph(graph_of(c, fed), targets.get("iOS15", "neuralnetwork")).program
+    assert find_ops(program, "conv")[0].x.rank == 4
+    feeds = {f"x{i}": a for i, a in enumerate(c.operands) if a is not None and i in fed}
+    assert c.want is not None
+    np.testing.assert_allclose(run_mil(program, feeds)["y0"], c.want[0], rtol=1e-4, atol=1e-5)
 
 
 def test_half_precision() -> None:
