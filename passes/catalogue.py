@@ -72,6 +72,7 @@ PASSES: dict[str, str] = {
     "replace-dilated-conv": "coregraft.passes.conv.replace_dilated_conv:ReplaceDilatedConv",
     "resolve-auto-pad": "coregraft.passes.conv.resolve_auto_pad:ResolveAutoPad",
     "root-of-square": "coregraft.passes.order.root_of_square:RootOfSquare",
+    "select-if": "coregraft.passes.cleanup.select_if:SelectIf",
     "split-grouped-dilated": "coregraft.passes.conv.split_grouped_dilated:SplitGroupedDilated",
     "split-high-rank": "coregraft.passes.decompose.split_high_rank:SplitHighRank",
     "stabilize-log-softmax": "coregraft.passes.decompose.stabilize_log_softmax:StabilizeLogSoftmax",

@@ -67,10 +67,16 @@ class Cleanup(Pass):
 
     def _to_a_fixed_point(self, g: Graph, ctx: Context) -> None:
         passes = self.passes()
+        of_loops: list[str] = []
         quiet = 0  # passes in a row that changed nothing: a full round of them is the end
         for _ in range(self.max_rounds):
             for step in passes:
+                if isinstance(step, UnrollLoops):  # why a loop stays holds only until it is looked at again
+                    ctx.notes[:] = [note for note in ctx.notes if note not in of_loops]
+                before = len(ctx.notes)
                 quiet = 0 if ctx.run(step, g) else quiet + 1
+                if isinstance(step, UnrollLoops):
+                    of_loops = ctx.notes[before:]
                 if quiet == len(passes):
                     return
         ctx.note(f"cleanup stopped after {self.max_rounds} rounds, with changes in the last one")

@@ -9,7 +9,6 @@ from coregraft.rewriter.graph import Graph, Op
 from coregraft.rewriter.rewriter import Rewriter
 from coregraft.rewriter.types import Const, TensorType
 
-
 #: The ops whose attributes hold graphs. (A scan of all attributes would be most of what an idle pass costs.)
 _HOLDERS = frozenset({("", "If"), ("", "Loop"), ("", "Scan"), ("", "SequenceMap")})
 
