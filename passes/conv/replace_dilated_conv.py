@@ -18,7 +18,7 @@ from coregraft.passes.conv.geometry import ConvGeometry, conv_geometry
 from coregraft.passes.conv.phases import AxisPhases, axis_phases
 from coregraft.rewriter.errors import UsageError
 from coregraft.rewriter.graph import Graph
-from coregraft.rewriter.passes import REASSOCIATING, Context, NoMatch, Rule
+from coregraft.rewriter.passes import REASSOCIATING, Context, NoMatch, Rule, ValueView
 
 STRATEGIES = ("auto", "polyphase", "taps", "zero-inflate", "keep")
 
@@ -67,8 +67,8 @@ class ReplaceDilatedConv(Rule):
     or, up to ``max-taps`` taps, ``taps``, whichever is cheaper by the cost model in
     ``coregraft.passes.conv.dilation_cost``: multiplies plus ``memory-weight`` times bytes of weights, intermediates
     and movement; unless the zero-filled kernel is within extent and bytes and cheaper still, which is what ``keep``
-    costs at worst. Weights must be constant. Nothing goes through ``space_to_batch``, which coremltools fuses back,
-    wrongly (H2.05).
+    costs at worst. Weights must be constant; behind a DequantizeLinear they stay as they are, and only ``polyphase``
+    will do. Nothing goes through ``space_to_batch``, which coremltools fuses back, wrongly (H2.05).
 
     Why it matters
     --------------
@@ -162,14 +162,16 @@ class ReplaceDilatedConv(Rule):
         """The strategy for a match and the figures behind it, or why the convolution is kept."""
         if self.strategy == "keep":
             return NoMatch("strategy is keep")
-        if not m.w.is_const:
+        if not m.w.is_const and not _is_quantised_constant(m.w):
             return NoMatch("the weights are computed at run time")
+        if not m.w.is_const and self.strategy in ("taps", "zero-inflate"):
+            return NoMatch("the weights are quantised, and only polyphase leaves them as they are")
         geometry = conv_geometry(m.conv.attrs, m.x.shape, m.w.shape)
         if geometry is None:
             return NoMatch("the shape of the input is not known well enough to resolve the padding")
         if geometry.extent_taps == geometry.taps:
             return NoMatch("the dilation is on axes of kernel size 1, where it has no effect")
-        itemsize = m.w.const.dtype.bits // 8
+        itemsize = m.w.dtype.bits // 8
         kernel_bytes = inflated_weight_bytes(geometry, itemsize)
         if self.strategy == "auto" and not self._worth_it(geometry, kernel_bytes):
             return NoMatch(
@@ -178,7 +180,7 @@ class ReplaceDilatedConv(Rule):
             )  # fmt: skip
         plan = [p for axis in geometry.axes if (p := axis_phases(axis)) is not None]
         if not geometry.is_static:
-            return self._without_lengths(geometry, kernel_bytes)
+            return self._without_lengths(geometry, kernel_bytes, readable=m.w.is_const)
         if len(plan) != len(geometry.axes):
             return NoMatch("no output element reads an input element")
         costs = {
@@ -188,7 +190,8 @@ class ReplaceDilatedConv(Rule):
         }
         strategy = self.strategy
         if strategy == "auto":
-            eligible = ["polyphase", "taps"] if geometry.taps <= self.max_taps else ["polyphase"]
+            few = m.w.is_const and geometry.taps <= self.max_taps
+            eligible = ["polyphase", "taps"] if few else ["polyphase"]
             strategy = min(eligible, key=lambda s: costs[s].score(self.memory_weight))
             within = geometry.max_extent <= self.max_extent and kernel_bytes <= self.max_kernel_bytes
             score = costs[strategy].score(self.memory_weight)
@@ -203,9 +206,18 @@ class ReplaceDilatedConv(Rule):
             or kernel_bytes > self.max_kernel_bytes
         )
 
-    def _without_lengths(self, geometry: ConvGeometry, kernel_bytes: int) -> Choice | NoMatch:
-        if self.strategy == "taps" or (self.strategy == "auto" and geometry.taps <= self.max_taps):
+    def _without_lengths(self, geometry: ConvGeometry, kernel_bytes: int, *, readable: bool) -> Choice | NoMatch:
+        few = readable and geometry.taps <= self.max_taps
+        if self.strategy == "taps" or (self.strategy == "auto" and few):
             return Choice("taps", geometry, (), {}, kernel_bytes)
         if self.strategy == "zero-inflate":
             return Choice("zero-inflate", geometry, (), {}, kernel_bytes)
         return NoMatch("a length is symbolic, and {} taps are too many to sum: give the dim a number", geometry.taps)
+
+
+def _is_quantised_constant(w: ValueView) -> bool:
+    """Whether a weight is a constant behind a DequantizeLinear."""
+    producer = w.producer
+    if producer is None or producer.type != "DequantizeLinear":
+        return False
+    return w.dtype is not None and all(v is None or v.is_const for v in producer.inputs)

@@ -10,12 +10,11 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from coregraft.passes.conv.canonical_conv_transpose import CanonicalConvTranspose
-from coregraft.rewriter.types import Array
 
 RULE = CanonicalConvTranspose()
 
 
-def whole(shape: Any, seed: int) -> Array:
+def whole(shape: Any, seed: int) -> Any:
     return np.random.default_rng(seed).integers(-4, 5, shape).astype(np.float32)
 
 
@@ -24,7 +23,9 @@ def whole(shape: Any, seed: int) -> Array:
 @given(data=st.data())
 def test_exact_for_any_padding(single: Any, run: Any, rewrite: Any, padding: str, data: st.DataObject) -> None:
     rank = data.draw(st.integers(1, 3))
-    numbers = lambda low, high: data.draw(st.lists(st.integers(low, high), min_size=rank, max_size=rank))  # noqa: E731
+    def numbers(low: int, high: int) -> list[int]:
+        return data.draw(st.lists(st.integers(low, high), min_size=rank, max_size=rank))
+
     sizes, kernel, strides, dilations = numbers(2, 6), numbers(1, 4), numbers(1, 3), numbers(1, 2)
     growth = [min(g, s - 1) for g, s in zip(numbers(0, 2), strides, strict=True)]
     full = [s * (n - 1) + (k - 1) * d + 1 for n, k, s, d in zip(sizes, kernel, strides, dilations, strict=True)]

@@ -10,10 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from coregraft.passes.conv.conv_transpose_to_depth_to_space import ConvTransposeToDepthToSpace
-from coregraft.rewriter.types import Array
 
 
-def whole(shape: Any, seed: int) -> Array:
+def whole(shape: Any, seed: int) -> Any:
     return np.random.default_rng(seed).integers(-4, 5, shape).astype(np.float32)
 
 

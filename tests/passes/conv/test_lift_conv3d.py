@@ -11,17 +11,18 @@ from hypothesis import strategies as st
 
 from coregraft.passes.conv.geometry import Axis
 from coregraft.passes.conv.lift_conv3d import LiftConv3d
-from coregraft.rewriter.types import Array
 
 
-def whole(shape: Any, seed: int) -> Array:
+def whole(shape: Any, seed: int) -> Any:
     return np.random.default_rng(seed).integers(-4, 5, shape).astype(np.float32)
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.filter_too_much])
 @given(data=st.data())
 def test_exact(single: Any, run: Any, rewrite: Any, data: st.DataObject) -> None:
-    numbers = lambda low, high: data.draw(st.lists(st.integers(low, high), min_size=3, max_size=3))  # noqa: E731
+    def numbers(low: int, high: int) -> list[int]:
+        return data.draw(st.lists(st.integers(low, high), min_size=3, max_size=3))
+
     kernel, sizes, strides, dilations = numbers(1, 3), numbers(2, 6), numbers(1, 2), numbers(1, 2)
     kernel = [kernel[0], 1, 1] if data.draw(st.booleans()) else [1, *kernel[1:]]
     begins, ends = numbers(0, 2), numbers(0, 2)

@@ -14,12 +14,13 @@ from coregraft.passes.conv.dilation_cost import blow_up, polyphase_cost, taps_co
 from coregraft.passes.conv.geometry import Axis, ConvGeometry, conv_geometry
 from coregraft.passes.conv.phases import axis_phases, merge_steps, split_steps
 from coregraft.passes.conv.replace_dilated_conv import ReplaceDilatedConv
+from coregraft.rewriter.contract import Context
 from coregraft.rewriter.errors import UsageError
-from coregraft.rewriter.graph import Graph
-from coregraft.rewriter.types import Array
+from coregraft.rewriter.graph import Graph, Op
+from coregraft.rewriter.types import Array, Const
 
 
-def whole(shape: Any, seed: int, dtype: Any = np.float32) -> Array:
+def whole(shape: Any, seed: int, dtype: Any = np.float32) -> Any:
     """Small whole numbers: sums of products are exact in any order."""
     return np.random.default_rng(seed).integers(-4, 5, shape).astype(dtype)
 
@@ -36,7 +37,9 @@ def is_dilated(g: Graph) -> bool:
 def convolutions(draw: st.DrawFn) -> dict[str, Any]:
     """A Conv that has an output: shape of x, shape of w, attributes, whether there is a bias."""
     rank = draw(st.integers(1, 3))
-    numbers = lambda low, high: draw(st.lists(st.integers(low, high), min_size=rank, max_size=rank))  # noqa: E731
+    def numbers(low: int, high: int) -> list[int]:
+        return draw(st.lists(st.integers(low, high), min_size=rank, max_size=rank))
+
     group = draw(st.integers(1, 2))
     kernel, strides, dilations, sizes = numbers(1, 3), numbers(1, 4), numbers(1, 5), numbers(2, 11)
     begins, ends = numbers(0, 5), numbers(0, 5)
@@ -126,8 +129,6 @@ def test_what_is_kept_and_why(single: Any, rewrite: Any, inputs: Any, attrs: Any
 
 
 def test_others_may_read_what_it_reads_and_gives(single: Any, run: Any, rewrite: Any) -> None:
-    from coregraft.rewriter.graph import Op
-
     g = single("Conv", {"x": [1, 2, 40], "w": whole((2, 2, 3), 0)}, dilations=[16])
     g.add_op(Op("Relu", ("y0",), ("r",), name="r"))
     g.add_op(Op("Neg", ("x",), ("n",), name="n"))
@@ -139,9 +140,30 @@ def test_others_may_read_what_it_reads_and_gives(single: Any, run: Any, rewrite:
         np.testing.assert_array_equal(a, b)
 
 
-def test_check_names_the_blow_up(single: Any) -> None:
-    from coregraft.rewriter.contract import Context
+def quantised(single: Any, length: Any) -> Graph:
+    """A Conv of dilation 16 whose weight is an int8 constant behind a DequantizeLinear."""
+    g: Graph = single("Conv", {"x": [1, 2, length], "w": [2, 2, 3]}, dilations=[16])
+    g.set_inputs(["x"])
+    g.add_value("q", const=Const.of(whole((2, 2, 3), 1, np.int8)))
+    g.add_value("scale", const=Const.of(np.float32(0.5)))
+    g.add_op(Op("DequantizeLinear", ("q", "scale"), ("w",), name="dequantise"))
+    return g
 
+
+def test_quantised_weights_stay_as_they_are(single: Any, run: Any, rewrite: Any) -> None:
+    g = quantised(single, 40)
+    after, _ = rewrite(g, ReplaceDilatedConv())
+    assert not is_dilated(after)
+    assert "DequantizeLinear" in {op.type for _, op in after.ops()}
+    x = whole((1, 2, 40), 3)
+    np.testing.assert_array_equal(run(after, {"x": x})[0], run(g, {"x": x})[0])
+    _, ctx = rewrite(g, ReplaceDilatedConv(strategy="taps"))
+    assert any("quantised" in text for text in ctx.declined)
+    _, ctx = rewrite(quantised(single, "t"), ReplaceDilatedConv())
+    assert any("symbolic" in text for text in ctx.declined)
+
+
+def test_check_names_the_blow_up(single: Any) -> None:
     w = np.zeros((16, 16, 3, 3), np.float32)
     g = single("Conv", {"x": [1, 16, 64, 64], "w": w}, dilations=[16, 16], pads=[16] * 4)
     (finding,) = ReplaceDilatedConv().check(g, Context())

@@ -10,12 +10,11 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from coregraft.passes.conv.resolve_auto_pad import ResolveAutoPad
-from coregraft.rewriter.types import Array
 
 RULE = ResolveAutoPad()
 
 
-def whole(shape: Any, seed: int) -> Array:
+def whole(shape: Any, seed: int) -> Any:
     return np.random.default_rng(seed).integers(-4, 5, shape).astype(np.float32)
 
 

@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 
 from coregraft.passes.conv.split_grouped_dilated import SplitGroupedDilated
-from coregraft.rewriter.types import Array
 
 
-def whole(shape: Any, seed: int) -> Array:
+def whole(shape: Any, seed: int) -> Any:
     return np.random.default_rng(seed).integers(-4, 5, shape).astype(np.float32)
 
 
