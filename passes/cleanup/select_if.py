@@ -13,6 +13,7 @@ from coregraft.rewriter.contract import Context, Pass
 from coregraft.rewriter.graph import Graph, Op
 from coregraft.rewriter.match import NoMatch
 from coregraft.rewriter.rewriter import Rewriter
+from coregraft.rewriter.schema import attr
 from coregraft.rewriter.types import DType, TensorType
 
 #: Ops that fail, or have no fixed result shape, for some content of their operands (their indices, most of all).
@@ -64,7 +65,7 @@ class SelectIf(Pass):
         while waiting and inliner is not None:
             op_id = waiting.popleft()
             op = g.op(op_id)
-            obstacle = self._obstacle(op)
+            obstacle = self._obstacle(op, scope)
             if obstacle is not None:
                 ctx.note(f"{op.label} stays: {obstacle}")
                 continue
@@ -72,13 +73,14 @@ class SelectIf(Pass):
             _replace(inliner, op_id)
             ctx.count("selected")
 
-    def _obstacle(self, op: Op) -> NoMatch | None:
+    def _obstacle(self, op: Op, scope: Scope) -> NoMatch | None:
         then, other = op.attrs["then_branch"], op.attrs["else_branch"]
         ops = [*_ops(then), *_ops(other)]
         if len(ops) > self.max_ops:
             return NoMatch("its branches have {} ops, more than max-ops={}", len(ops), self.max_ops)
         for g, inner in ops:
-            if inner.domain or inner.type in _DATA_DEPENDENT or _divides_integers(g, inner):
+            risky = inner.type in _DATA_DEPENDENT and not _in_range(Scope(g, scope), inner)
+            if inner.domain or risky or _divides_integers(g, inner):
                 return NoMatch("{} may fail where its branch is not taken", inner.label)
             if any((kind := g.tensor_type(o)) is None or kind.shape is None for o in inner.outputs if o):
                 return NoMatch("the shape of {} is not known", inner.label)
@@ -92,6 +94,15 @@ class SelectIf(Pass):
 def _ops(g: Graph) -> Iterator[tuple[Graph, Op]]:
     for op_id in g.topological():
         yield g, g.op(op_id)
+
+
+def _in_range(scope: Scope, op: Op) -> bool:
+    """Whether an op is a Gather of elements that are certainly there."""
+    kind = scope.type(op.inputs[0])
+    indices = scope.const(op.inputs[1]) if op.type == "Gather" else None
+    if indices is None or kind is None or not kind.shape or not isinstance(size := kind.shape[attr(op, "axis")], int):
+        return False
+    return bool(((indices.numpy() >= -size) & (indices.numpy() < size)).all())
 
 
 def _divides_integers(g: Graph, op: Op) -> bool:
