@@ -43,7 +43,7 @@ def quantize_linear(b: Emitter, op: Op) -> Any:
     x = b.var(op.inputs[0])
     if not is_float(x):
         b.refuse(op, "it quantises integers")
-    _check_precision(b, op, x)
+    x = cast(b, x, _precision(b, op))
     kind = b.type(op.outputs[0]).dtype
     if not kind.is_integer:
         b.refuse(op, f"Core ML has no {kind.name.lower()} tensors")
@@ -57,9 +57,11 @@ def quantize_linear(b: Emitter, op: Op) -> Any:
     scale, zero = _operand(b, op, 1, x), _operand(b, op, 2, x)
     ratio = b.mb.real_div(x=x, y=cast_like(b, scale, x))
     level = b.mb.round(x=ratio)
+    if kind.bits > 8:
+        level = cast(b, level, np.float32)  # fp16 counts to 2048 only
     if zero is not None:
-        level = b.mb.add(x=level, y=cast_like(b, zero, x))
-    return cast(b, b.mb.clip(x=level, alpha=like(x, low), beta=like(x, high)), np.int32, b.name(op))
+        level = b.mb.add(x=level, y=cast_like(b, zero, level))
+    return cast(b, b.mb.clip(x=level, alpha=like(level, low), beta=like(level, high)), np.int32, b.name(op))
 
 
 def cast_like(b: Emitter, value: Any, var: Any) -> Any:
@@ -77,12 +79,12 @@ def _check_output(b: Emitter, op: Op) -> None:
         b.refuse(op, f"output_dtype is {DType(declared).name.lower()}, but its result is {b.type(op.outputs[0])}")
 
 
-def _check_precision(b: Emitter, op: Op, x: Any) -> None:
+def _precision(b: Emitter, op: Op) -> np.dtype[Any]:
+    """The element type that ONNX divides in: what ``precision`` says, else the scale's."""
     from coregraft.lowering.emitter import canonical
 
     precision = b.attr(op, "precision")
-    if precision and canonical(DType(precision), op.label).numpy != np_type(x):
-        b.refuse(op, f"it divides in {DType(precision).name.lower()}, and its input is {np_type(x).name}")
+    return canonical(DType(precision), op.label).numpy if precision else b.dtype(op.inputs[1]).numpy
 
 
 def _limits(kind: DType) -> tuple[int, int]:
@@ -181,6 +183,7 @@ def _native_parameters(b: Emitter, op: Op, x: Any, kind: DType) -> dict[str, Any
     if not known or kind not in _AFFINE_TYPES or b.attr(op, "block_size") or not b.since("iOS17") or x.rank == 0:
         return None
     assert scale is not None
+    scale = scale.astype(_precision(b, op)) if op.type == "QuantizeLinear" else scale
     if scale.size == 1:
         found: dict[str, Any] = {"scale": scale.reshape(())[()]}
     else:
