@@ -23,8 +23,7 @@ _MAX_DEPTH = 64
 
 @dataclass(frozen=True)
 class InlineFunctions(Pass):
-    """Replace calls of the model's functions, and ops that only ONNX's function bodies define here, by what they
-    compute.
+    """Replace calls of the model's functions, and ops that only a function of ONNX defines here, by what they compute.
 
     What it does
     ------------
