@@ -41,24 +41,16 @@ class Inverse:
 
 def forwards(g: Graph) -> list[Forward]:
     """All ways into phase space, in program order."""
-    found = []
-    for op_id in g.topological():
-        if g.op(op_id).type == "Reshape":
-            forward = _forward(g, op_id)
-            if forward is not None:
-                found.append(forward)
-    return found
+    return [f for op_id in _reshapes(g) if (f := _forward(g, op_id)) is not None]
 
 
 def inverses(g: Graph) -> list[Inverse]:
     """All ways back from phase space, in program order."""
-    found = []
-    for op_id in g.topological():
-        if g.op(op_id).type == "Reshape":
-            inverse = _inverse(g, op_id)
-            if inverse is not None:
-                found.append(inverse)
-    return found
+    return [i for op_id in _reshapes(g) if (i := _inverse(g, op_id)) is not None]
+
+
+def _reshapes(g: Graph) -> list[int]:
+    return sorted((op_id for op_id, op in g.ops() if op.key == ("", "Reshape")), key=g.order_key)
 
 
 def _forward(g: Graph, op_id: int) -> Forward | None:

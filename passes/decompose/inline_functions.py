@@ -64,6 +64,8 @@ class InlineFunctions(Pass):
 
     def run(self, g: Graph, ctx: Context) -> None:
         rw = ctx.rewriter(g)
+        if not (self.local and g.functions) and (not self.missing_ops or ctx.target.ops is None):
+            return
         work = _Work(self, g, ctx)
         visit_scopes(rw, work.visit)
         if self.local and g.functions:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from coregraft.passes.cleanup.scopes import all_graphs
 from coregraft.passes.decompose import _high_rank
 from coregraft.passes.decompose._base import need
 from coregraft.passes.decompose._high_rank import same_view, view
 from coregraft.passes.decompose._ranks import full_view
 from coregraft.rewriter.errors import UsageError
-from coregraft.rewriter.passes import REASSOCIATING, NoMatch, OpBuilder, OpView, Rewriter, Rule, ValueView
+from coregraft.rewriter.graph import Graph
+from coregraft.rewriter.passes import REASSOCIATING, Context, NoMatch, OpBuilder, OpView, Rewriter, Rule
 
 
 @dataclass(frozen=True)
@@ -79,23 +80,24 @@ class SplitHighRank(Rule):
         if self.max_rank < 4:
             raise UsageError("option-value", f"split-high-rank cannot go below rank 4: max-rank={self.max_rank}")
 
-    def match_and_rewrite(self, op_id: int, rw: Rewriter) -> bool | NoMatch:
-        node = OpView(rw.graph, op_id)
-        build, replaced = self._on_lower_rank, [op_id]
-        if node.type == "Reshape":
-            producer = need(node, 0).producer
-            if producer is None or producer.type != "Reshape":
-                return NoMatch("what is reshaped is not itself the result of a reshape")
-            build, replaced = self._skip_between, [op_id, producer.id]
-        if not self._is_high(node.inputs) and (node.type == "Reshape" or not self._is_high(node.outputs)):
-            return NoMatch("no tensor of rank above {} at {}", self.max_rank, node.label)
-        rw.at(replaced, type(self).__name__)
-        outputs = [o for o in node.op.outputs if o]
-        result = rw.commit(replaced, outputs, lambda: build(OpBuilder(rw), node))
-        return result if isinstance(result, NoMatch) else True
+    def run(self, g: Graph, ctx: Context) -> None:
+        if any(_rank(inner, v) > self.max_rank for inner in all_graphs(g) for v in inner.values()):
+            super().run(g, ctx)
 
-    def _is_high(self, values: Sequence[ValueView | None]) -> bool:
-        return any(v is not None and (v.rank or 0) > self.max_rank for v in values)
+    def match_and_rewrite(self, op_id: int, rw: Rewriter) -> bool | NoMatch:
+        g, op = rw.graph, rw.graph.op(op_id)
+        touched = op.inputs if op.type == "Reshape" else (*op.inputs, *op.outputs)
+        if not any(v and _rank(g, v) > self.max_rank for v in touched):
+            return NoMatch("no tensor of rank above {} at {}", self.max_rank, op.label)
+        build, replaced = self._on_lower_rank, [op_id]
+        if op.type == "Reshape":
+            producer = g.producer(op.inputs[0])
+            if producer is None or g.op(producer).type != "Reshape":
+                return NoMatch("what is reshaped is not itself the result of a reshape")
+            build, replaced = self._skip_between, [op_id, producer]
+        rw.at(replaced, type(self).__name__)
+        result = rw.commit(replaced, [o for o in op.outputs if o], lambda: build(OpBuilder(rw), OpView(g, op_id)))
+        return result if isinstance(result, NoMatch) else True
 
     def _on_lower_rank(self, op: OpBuilder, node: OpView) -> Any:
         if node.type != "Split" and any(o is not None for o in node.outputs[1:]):
@@ -111,3 +113,9 @@ class SplitHighRank(Rule):
         if dims is None:
             return NoMatch("the shape of {} is not known", result.name)
         return source if same_view(source, dims) else view(op, source, dims)
+
+
+def _rank(g: Graph, value: str) -> int:
+    """The rank of a value, 0 when it is not known."""
+    kind = g.tensor_type(value)
+    return 0 if kind is None or kind.shape is None else len(kind.shape)
