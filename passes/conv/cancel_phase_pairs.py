@@ -50,7 +50,7 @@ class CancelPhasePairs(Pass):
     Equivalence
     -----------
     Reassociating: the same operations on the same elements, but a runtime may sum a 1x1 Conv of another shape in
-        another order.
+    another order.
 
     Sources
     -------
@@ -73,7 +73,7 @@ class CancelPhasePairs(Pass):
             for f in region.kept:
                 producer = g.producer(f.phase)
                 assert producer is not None
-                message = f"the way into phase space of rates {rates} can be dropped: {f.space} can stay there"
+                message = f'the way into phase space of rates {rates} can go: "{f.space}" can be computed there'
                 found.append(Finding(self.code, self.name, g.op(producer).label, message))
         return found
 
