@@ -42,12 +42,6 @@ def is_compressed(var: Any) -> bool:
     return var.op is not None and var.op.op_type.startswith("constexpr_")
 
 
-def static_shape(var: Any) -> tuple[int, ...] | None:
-    """The shape of a MIL var, or None when a dim is symbolic."""
-    dims = tuple(var.shape)
-    return tuple(int(d) for d in dims) if all(isinstance(d, (int, np.integer)) for d in dims) else None
-
-
 def named(name: str | None) -> dict[str, str]:
     """The ``name`` argument of a builder call; empty where the builder is to choose."""
     return {} if name is None else {"name": name}
