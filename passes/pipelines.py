@@ -88,6 +88,8 @@ def convert_pipeline(target: Target, precision: Precision) -> list[str]:
     half = [*HALF, "assign-precision"] if precision != "fp32" else ["assign-precision{precision=fp32}"]
     return [
         *NORMALISE,
+        "select-if",
+        "cleanup",
         "resolve-auto-pad",
         *FUSE,
         *ORDER,

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from coregraft.rewriter.contract import Equivalence, Pass
-from coregraft.rewriter.execute import Unrunnable, run, seeded_inputs
+from coregraft.rewriter.execute import UnrunnableError, run, seeded_inputs
 from coregraft.rewriter.graph import Graph
 from coregraft.rewriter.types import Array
 
@@ -41,7 +41,7 @@ def compare(pass_: Pass, before: Graph, after: Graph, inputs: Mapping[str, Array
     try:
         feeds = dict(inputs) if inputs is not None else seeded_inputs(before)
         reference = run(before, feeds, wanted)
-    except Unrunnable as error:
+    except UnrunnableError as error:
         return Verdict(skipped=str(error))
     missing = [v for v in operands if v not in reference]
     if missing:
@@ -49,7 +49,7 @@ def compare(pass_: Pass, before: Graph, after: Graph, inputs: Mapping[str, Array
     try:
         recomputed = sorted({new for _, new in pairs} - kept)
         found = run(after, {v: reference[v] for v in operands}, recomputed, region) if recomputed else {}
-    except Unrunnable as error:
+    except UnrunnableError as error:
         return Verdict(failure=f"the rewritten part does not run: {error}")
     for old, new in pairs:
         value = found[new] if new in found else reference[new]
@@ -64,11 +64,11 @@ def _compare_outputs(pass_: Pass, before: Graph, after: Graph, inputs: Mapping[s
     try:
         feeds = dict(inputs) if inputs is not None else seeded_inputs(before)
         reference = run(before, feeds)
-    except Unrunnable as error:
+    except UnrunnableError as error:
         return Verdict(skipped=str(error))
     try:
         found = run(after, {v: feeds[v] for v in after.inputs})
-    except Unrunnable as error:
+    except UnrunnableError as error:
         return Verdict(failure=f"the rewritten graph does not run: {error}")
     reduction = _reduction_length(after, {i for i, _ in after.ops()})
     for name, old in before.outputs.items():

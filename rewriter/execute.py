@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +18,7 @@ MAX_IR = 10
 ANY_DIM = 2
 
 
-class Unrunnable(CoregraftError):
+class UnrunnableError(CoregraftError):
     """The graph cannot be run here: an op without a kernel, or inputs that do not fit it."""
 
     def __init__(self, message: str) -> None:
@@ -35,7 +36,7 @@ def run(
         ops: the part to run; everything that ``wanted`` needs when None.
 
     Raises:
-        Unrunnable: onnxruntime refuses the graph or the feeds.
+        UnrunnableError: onnxruntime refuses the graph or the feeds.
     """
     names = list(dict.fromkeys(wanted or g.outputs.values()))
     given = {v: np.asarray(feeds[v]) for v in names if v in feeds}
@@ -47,19 +48,58 @@ def run(
     return {**given, **dict(zip(rest, _run(session, rest, {n: feeds[n] for n in inputs}), strict=True))}
 
 
+class Runner:
+    """A graph ready to run many times; one session, the graph's inputs fed whole.
+
+    Args:
+        wanted: names of the values to return; those of the graph's outputs when empty.
+
+    Raises:
+        UnrunnableError: onnxruntime refuses the graph.
+    """
+
+    def __init__(self, g: Graph, wanted: Sequence[str] = ()) -> None:
+        names = list(dict.fromkeys(wanted or g.outputs.values()))
+        self._known = {v: c.numpy() for v in names if (c := g.const(v)) is not None}
+        self._passed = [v for v in names if v in g.inputs]
+        self._wanted = [v for v in names if v not in self._known and v not in self._passed]
+        if self._wanted:
+            part = _part(g, self._wanted, {v: np.zeros(0, _dtype(g, v)) for v in g.inputs}, None)
+            for value in part.inputs:
+                part.nodes[value]["type"] = g.type_of(value)
+            self._session, self._inputs = _session(part)
+
+    def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        """The wanted values by name.
+
+        Raises:
+            UnrunnableError: the feeds do not fit, or an op fails on them.
+        """
+        values = {**self._known, **{v: np.asarray(feeds[v]) for v in self._passed}}
+        if self._wanted:
+            found = _run(self._session, self._wanted, {n: feeds[n] for n in self._inputs})
+            values.update(zip(self._wanted, found, strict=True))
+        return values
+
+
+def _dtype(g: Graph, value: str) -> np.dtype[Any]:
+    kind = g.tensor_type(value)
+    return np.dtype(np.float32) if kind is None else kind.dtype.numpy
+
+
 def seeded_inputs(g: Graph, seed: int = 0, dims: Mapping[str, int] | None = None) -> dict[str, Array]:
     """Inputs of the right type for a graph, the same for the same graph and seed.
 
     Integers are drawn from 0..1, which is legal for ids, masks, lengths and most indices.
 
     Raises:
-        Unrunnable: an input that is not a tensor of a numeric type.
+        UnrunnableError: an input that is not a tensor of a numeric type.
     """
     feeds = {}
     for name in g.inputs:
         kind = g.type_of(name)
         if not isinstance(kind, TensorType) or kind.shape is None or kind.dtype is DType.STRING:
-            raise Unrunnable(f'input "{name}" is {kind}, for which no values are drawn')
+            raise UnrunnableError(f'input "{name}" is {kind}, for which no values are drawn')
         shape = [d if isinstance(d, int) else (dims or {}).get(d or "", ANY_DIM) for d in kind.shape]
         rng = np.random.default_rng([seed, zlib.crc32(name.encode())])
         draw = rng.standard_normal(shape) if kind.dtype.is_float else rng.integers(0, 2, shape)
@@ -117,7 +157,7 @@ def _session(g: Graph) -> tuple[object, list[str]]:
     try:
         session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     except _ort_errors() as error:
-        raise Unrunnable(" ".join(str(error).split())[:300]) from error
+        raise UnrunnableError(" ".join(str(error).split())[:300]) from error
     return session, [i.name for i in session.get_inputs()]
 
 
@@ -125,11 +165,11 @@ def _run(session: object, wanted: Sequence[str], feeds: Mapping[str, Array]) -> 
     try:
         return [np.asarray(v) for v in session.run(list(wanted), dict(feeds))]  # type: ignore[attr-defined]
     except _ort_errors() as error:
-        raise Unrunnable(" ".join(str(error).split())[:300]) from error
+        raise UnrunnableError(" ".join(str(error).split())[:300]) from error
 
 
 def _ort_errors() -> tuple[type[Exception], ...]:
     from onnxruntime.capi import onnxruntime_pybind11_state as state
 
-    names = ("Fail", "InvalidArgument", "InvalidGraph", "NotImplemented", "RuntimeException", "InvalidProtobuf", "NoModel")
-    return (*(getattr(state, n) for n in names), ValueError)
+    names = ("Fail", "InvalidArgument", "InvalidGraph", "InvalidProtobuf", "NoModel", "NotImplemented")
+    return (*(getattr(state, n) for n in names), state.RuntimeException, ValueError)

@@ -1,0 +1,87 @@
+"""Seeded inputs: what an input is taken to hold, and that the draw is legal and repeatable."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from coregraft.rewriter.errors import CoregraftError
+from coregraft.rewriter.text import parse
+from coregraft.verification.inputs import draw, given, kinds
+
+TEXT = """
+input input_ids: int64[2,6]
+input attention_mask: int64[2,6]
+input position_ids: int64[1,6]
+input token_type_ids: int64[2,6]
+input image: float[1,3,4,5]
+input audio: float[1,100]
+input "x:0": float[2,3]
+input valid: bool[6]
+input lens: int64[2]
+const table: float[50,4] = normal(seed=1)
+u = Unsqueeze(input_ids, [1])
+c = Cast(u, to=6)
+e = Gather(table, c)
+output e
+"""
+
+
+def test_kinds_by_name_dtype_and_use() -> None:
+    found = {name: kind.name for name, kind in kinds(parse(TEXT)).items()}
+    assert found == {
+        "input_ids": "ids",
+        "attention_mask": "mask",
+        "position_ids": "positions",
+        "token_type_ids": "segments",
+        "image": "image",
+        "audio": "audio",
+        "x:0": "values",
+        "valid": "mask",
+        "lens": "lengths",
+    }
+
+
+def test_ids_stay_inside_the_table_they_index() -> None:
+    g = parse(TEXT)
+    assert kinds(g)["input_ids"].high == 50
+    drawn = [draw(g, seed)["input_ids"] for seed in range(30)]
+    assert max(d.max() for d in drawn) < 50
+    assert max(d.max() for d in drawn) >= 40
+
+
+def test_draws_have_the_right_types_and_repeat() -> None:
+    g = parse(TEXT)
+    a, b, c = draw(g, 3), draw(g, 3), draw(g, 4)
+    for name in g.inputs:
+        kind = g.tensor_type(name)
+        assert kind is not None
+        assert (a[name].shape, a[name].dtype) == (kind.static_shape, kind.dtype.numpy)
+        np.testing.assert_array_equal(a[name], b[name])
+    assert not np.array_equal(a["x:0"], c["x:0"])
+
+
+def test_no_row_is_masked_out_whole() -> None:
+    g = parse(TEXT)
+    for seed in range(20):
+        assert draw(g, seed)["attention_mask"].any(-1).all()
+
+
+def test_symbolic_inputs_cannot_be_drawn() -> None:
+    with pytest.raises(CoregraftError) as caught:
+        draw(parse("input x: float[N]\ny = Relu(x)\noutput y\n"))
+    assert caught.value.code == "input-undrawable"
+
+
+@pytest.mark.parametrize(
+    "arrays", [{}, {"x": np.zeros((2, 3)), "z": np.zeros(1)}, {"x": np.zeros((3, 2))}, {"q": np.zeros((2, 3))}]
+)
+def test_given_inputs_are_checked(arrays: dict[str, np.ndarray]) -> None:  # type: ignore[type-arg]
+    g = parse("input x: float[2,3]\ny = Relu(x)\noutput y\n")
+    with pytest.raises(CoregraftError) as caught:
+        given(g, arrays)
+    assert caught.value.code == "inputs-mismatch"
+
+
+def test_given_inputs_are_cast() -> None:
+    g = parse("input x: float[2]\ny = Relu(x)\noutput y\n")
+    assert given(g, {"x": np.array([1, 2])})["x"].dtype == np.float32

@@ -1,0 +1,1 @@
+"""Proof: reference runs, comparison, drift per layer, and reducing a failure."""

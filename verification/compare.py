@@ -1,0 +1,120 @@
+"""How far two tensors are apart, and whether that is within a stated tolerance."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from coregraft.rewriter.types import Array
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """What is allowed of an output.
+
+    Attributes:
+        relative_l2: norm of the difference over norm of the reference, for floating point.
+        mismatches: share of elements that may differ, for integers and booleans.
+    """
+
+    relative_l2: float
+    mismatches: float = 0.0
+
+
+#: By compute precision of the package. Integers that come out of half-precision comparisons (argmax, thresholds) may
+#: differ where two candidates are within rounding; one in a hundred is allowed, and the share is reported.
+TOLERANCES = {"fp32": Tolerance(1e-4), "fp16": Tolerance(2e-2, 1e-2)}
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How two tensors compare.
+
+    Attributes:
+        name: of the output or value.
+        ok: within tolerance.
+        why: what is wrong, or empty.
+        max_abs, max_rel, relative_l2, cosine, snr_db: of the difference; None for integers, and where undefined.
+        argmax_agreement: share of rows whose largest element is at the same place (floating point of rank 2 or more).
+        mismatches: share of elements that differ (integers and booleans).
+        reference_absmax: largest magnitude of the reference.
+    """
+
+    name: str
+    ok: bool
+    why: str = ""
+    max_abs: float | None = None
+    max_rel: float | None = None
+    relative_l2: float | None = None
+    cosine: float | None = None
+    snr_db: float | None = None
+    argmax_agreement: float | None = None
+    mismatches: float | None = None
+    reference_absmax: float | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def compare(name: str, reference: Array, found: Array, tolerance: Tolerance, *, limit: float = np.inf) -> Comparison:
+    """Compare a tensor with its reference.
+
+    Args:
+        limit: elements whose reference is larger than this are left out: values that half precision cannot hold on
+            purpose, such as a mask.
+    """
+    if found.shape != reference.shape and not _scalar_pair(found, reference):
+        return Comparison(name, False, f"shape {list(found.shape)} instead of {list(reference.shape)}")
+    found = found.reshape(reference.shape)
+    if reference.dtype.kind not in "fV":
+        return _exact(name, reference, found, tolerance)
+    a, b = reference.astype(np.float64).ravel(), found.astype(np.float64).ravel()
+    keep = ~(np.abs(a) > limit)
+    a, b = a[keep], b[keep]
+    if not a.size:
+        return Comparison(name, True)
+    finite = np.isfinite(a)
+    same = np.isfinite(b) == finite
+    if not same.all() or not np.array_equal(a[~finite], b[~finite], equal_nan=True):
+        wrong = int((~same).sum()) or int((~finite).sum())
+        return Comparison(name, False, f"{wrong} element(s) are finite in one and not in the other")
+    a, b = a[finite], b[finite]
+    delta = np.abs(a - b)
+    norm, error = float(np.linalg.norm(a)), float(np.linalg.norm(delta))
+    floor = np.sqrt(a.size) * 1e-7  # a reference of zeros: a difference at rounding level of one is no error
+    relative = error / max(norm, floor)
+    product = norm * float(np.linalg.norm(b))
+    ok = relative <= tolerance.relative_l2
+    return Comparison(
+        name,
+        ok,
+        "" if ok else f"relative L2 {relative:.3g} is more than {tolerance.relative_l2:g}",
+        max_abs=float(delta.max(initial=0.0)),
+        max_rel=float((delta / np.maximum(np.abs(a), 1e-12)).max(initial=0.0)),
+        relative_l2=relative,
+        cosine=float(a @ b) / product if product else None,
+        snr_db=20 * float(np.log10(norm / error)) if error and norm else None,
+        argmax_agreement=_argmax(reference, found),
+        reference_absmax=float(np.abs(a).max(initial=0.0)),
+    )
+
+
+def _scalar_pair(found: Array, reference: Array) -> bool:
+    """Core ML has no rank 0 at the boundary: a scalar comes back as one element."""
+    return reference.shape == () and found.shape == (1,)
+
+
+def _exact(name: str, reference: Array, found: Array, tolerance: Tolerance) -> Comparison:
+    different = reference.astype(np.int64) != found.astype(np.int64) if reference.size else np.zeros(0, bool)
+    share = float(different.mean()) if different.size else 0.0
+    ok = share <= tolerance.mismatches
+    why = "" if ok else f"{int(different.sum())} of {different.size} elements differ"
+    return Comparison(name, ok, why, mismatches=share)
+
+
+def _argmax(a: Array, b: Array) -> float | None:
+    if a.ndim < 2 or a.shape[-1] < 2 or not a.size:
+        return None
+    return float((a.argmax(-1) == b.argmax(-1)).mean())

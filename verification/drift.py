@@ -1,0 +1,141 @@
+"""Where the error grows: the values that source and package both have, compared one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from coregraft.lowering.names import Names
+from coregraft.rewriter.execute import Runner
+from coregraft.rewriter.graph import Graph
+from coregraft.rewriter.types import Array, TensorType
+from coregraft.verification.compare import Comparison, Tolerance, compare
+
+if TYPE_CHECKING:
+    from coregraft.verification.verify import Features
+
+#: In half precision, elements whose reference is beyond this are masks and the like, bounded on purpose (H3.01).
+HALF_LIMIT = 3e4
+#: At most this many bytes of intermediate values are held at a time.
+CHUNK = 512 * 2**20
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One value that both sides have.
+
+    Attributes:
+        value: its name in the source.
+        op: the op of the source that computes it.
+        comparison: how it compares.
+        growth: its relative L2 over the largest of the nearest compared values it depends on; None at the front.
+    """
+
+    value: str
+    op: str
+    comparison: Comparison
+    growth: float | None
+
+
+@dataclass(frozen=True)
+class Drift:
+    """The layers in program order, and the values that the package does not have under the same name."""
+
+    layers: Sequence[Layer]
+    unmatched: int
+
+    @property
+    def first(self) -> Layer | None:
+        """The first layer out of tolerance, all compared values before it being within."""
+        return next((layer for layer in self.layers if not layer.comparison.ok), None)
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "first": None if self.first is None else {"value": self.first.value, "op": self.first.op},
+            "unmatched": self.unmatched,
+            "layers": [
+                {"value": x.value, "op": x.op, "growth": x.growth, **x.comparison.as_dict()} for x in self.layers
+            ],
+        }
+
+
+def drift(
+    graph: Graph,
+    lifted: Graph,
+    feed: Mapping[str, Array],
+    features: Features,
+    precision: str,
+    tolerance: Tolerance,
+) -> Drift:
+    """Compare every value of the source that the package has under the same name and of the same shape."""
+    pairs = match_values(graph, lifted)
+    limit = HALF_LIMIT if precision == "fp16" else float("inf")
+    translated = features.translate(feed, lifted)
+    found: dict[str, Comparison] = {}
+    for chunk in _chunks(graph, pairs):
+        wanted = Runner(graph, [ours for ours, _ in chunk]).run(feed)
+        got = Runner(lifted, [theirs for _, theirs in chunk]).run(translated)
+        for ours, theirs in chunk:
+            found[ours] = compare(ours, wanted[ours], got[theirs], tolerance, limit=limit)
+    layers = []
+    for op_id in graph.topological():
+        for value in graph.op(op_id).outputs:
+            if value in found:
+                layers.append(Layer(value, graph.op(op_id).label, found[value], _growth(graph, value, found)))
+    values = sum(1 for i, op in graph.ops() for v in op.outputs if v)
+    return Drift(tuple(layers), values - len(layers))
+
+
+def match_values(graph: Graph, lifted: Graph) -> list[tuple[str, str]]:
+    """(value of the source, value of the package) with the same spelling and shape, in program order."""
+    there = set(lifted.values())
+    pairs = []
+    for op_id in graph.topological():
+        for value in graph.op(op_id).outputs:
+            if not value:
+                continue
+            spelt = Names().take(value)
+            ours = graph.tensor_type(value)
+            theirs = lifted.tensor_type(spelt) if spelt in there else None
+            if ours is not None and theirs is not None and _same_kind(ours, theirs):
+                pairs.append((value, spelt))
+    return pairs
+
+
+def _same_kind(ours: TensorType, theirs: TensorType) -> bool:
+    return ours.static_shape is not None and ours.shape == theirs.shape and ours.dtype.is_float == theirs.dtype.is_float
+
+
+def _chunks(graph: Graph, pairs: list[tuple[str, str]]) -> list[list[tuple[str, str]]]:
+    chunks: list[list[tuple[str, str]]] = [[]]
+    held = 0
+    for ours, theirs in pairs:
+        kind = graph.tensor_type(ours)
+        size = (kind.nbytes or 0) if kind is not None else 0
+        if held + size > CHUNK and chunks[-1]:
+            chunks.append([])
+            held = 0
+        chunks[-1].append((ours, theirs))
+        held += size
+    return [c for c in chunks if c]
+
+
+def _growth(graph: Graph, value: str, found: Mapping[str, Comparison]) -> float | None:
+    """How much the relative error grew since the nearest compared values before this one."""
+    mine = found[value].relative_l2
+    before: list[float] = []
+    todo, seen = [value], {value}
+    while todo:
+        producer = graph.producer(todo.pop())
+        for operand in graph.op(producer).operands if producer is not None else ():
+            if operand in seen:
+                continue
+            seen.add(operand)
+            if operand in found:
+                before.append(found[operand].relative_l2 or 0.0)
+            else:
+                todo.append(operand)
+    if mine is None or not before:
+        return None
+    return mine / max(max(before), 1e-12)

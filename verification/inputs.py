@@ -1,0 +1,143 @@
+"""Seeded inputs that a model can make sense of: token ids, masks, images, audio, lengths."""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from coregraft.rewriter.errors import InputError, UsageError
+from coregraft.rewriter.graph import Graph
+from coregraft.rewriter.types import Array, DType, TensorType
+
+#: Kinds by name, the first that fits; a name is split at everything that is no letter or digit.
+_BY_NAME: tuple[tuple[str, str], ...] = (
+    ("positions", r"position(s|_ids?)?|pos_ids?"),
+    ("segments", r"token_type(_ids?)?|segment(s|_ids?)?"),
+    ("mask", r"(\w+_)?masks?"),
+    ("lengths", r"(\w+_)?(lengths?|lens?)"),
+    ("sample-rate", r"sr|sample_rate|sampling_rate"),
+    ("ids", r"(\w+_)?ids?|tokens?|indices"),
+    ("image", r"(\w+_)?(image|images|img|pixel_values|pixels)"),
+    ("audio", r"(\w+_)?(audio|wav|waveform|samples|speech)"),
+)
+_HALF_IDS = 10
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What an input holds, and for integers the range it is drawn from (the upper end left out)."""
+
+    name: str
+    low: int = 0
+    high: int = _HALF_IDS
+
+
+def kinds(g: Graph) -> dict[str, Kind]:
+    """What each input seems to hold, by use, then by dtype and name."""
+    found = {}
+    for name in g.inputs:
+        kind = g.tensor_type(name)
+        found[name] = Kind("unknown") if kind is None else _kind(g, name, kind)
+    return found
+
+
+def draw(g: Graph, seed: int = 0) -> dict[str, Array]:
+    """Inputs for a graph of static shapes; the same for the same graph and seed.
+
+    Raises:
+        InputError: ``input-undrawable`` for an input that is no numeric tensor of known shape.
+    """
+    feeds = {}
+    for name, kind in kinds(g).items():
+        type_ = g.tensor_type(name)
+        shape = None if type_ is None else type_.static_shape
+        if type_ is None or shape is None or type_.dtype is DType.STRING:
+            raise InputError("input-undrawable", f"no values can be drawn for {type_ or 'an unknown type'}", node=name)
+        rng = np.random.default_rng([seed, zlib.crc32(name.encode())])
+        feeds[name] = np.asarray(_draw(kind, shape, rng)).astype(type_.dtype.numpy)
+    return feeds
+
+
+def given(g: Graph, arrays: Mapping[str, Array]) -> dict[str, Array]:
+    """Inputs from the user, checked against the graph and cast to its types.
+
+    Raises:
+        UsageError: ``inputs-mismatch`` for a missing or unknown name or another shape.
+    """
+    missing, unknown = sorted(set(g.inputs) - set(arrays)), sorted(set(arrays) - set(g.inputs))
+    if missing or unknown:
+        raise UsageError("inputs-mismatch", f"inputs missing: {missing}, not in the model: {unknown}")
+    feeds = {}
+    for name in g.inputs:
+        kind = g.tensor_type(name)
+        array = np.asarray(arrays[name])
+        if kind is not None:
+            if kind.static_shape is not None and array.shape != kind.static_shape:
+                raise UsageError("inputs-mismatch", f"{list(array.shape)} given for {kind}", node=name)
+            array = array.astype(kind.dtype.numpy)
+        feeds[name] = array
+    return feeds
+
+
+def _kind(g: Graph, name: str, type_: TensorType) -> Kind:
+    bound = _index_bound(g, name)
+    word = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
+    named = next((kind for kind, pattern in _BY_NAME if re.fullmatch(pattern, word)), "")
+    if type_.dtype is DType.BOOL:
+        return Kind("mask")
+    if type_.dtype.is_integer:
+        if named in ("mask", "positions", "lengths", "segments", "sample-rate"):
+            return Kind(named, 0, bound or _HALF_IDS)
+        return Kind("ids", 0, bound or _HALF_IDS)
+    if named in ("mask", "audio", "image", "lengths", "sample-rate"):
+        return Kind(named)
+    return Kind("values")
+
+
+def _index_bound(g: Graph, name: str) -> int | None:
+    """The size of the smallest table that an integer input indexes, looking through casts and reshapes."""
+    todo, seen, bounds = [name], {name}, []
+    while todo:
+        value = todo.pop()
+        for user in g.users(value):
+            op = g.op(user)
+            if op.type == "Gather" and op.inputs[1] == value:
+                kind = g.tensor_type(op.inputs[0])
+                axis = int(op.attrs.get("axis", 0))
+                size = kind.shape[axis] if kind is not None and kind.shape else None
+                if isinstance(size, int):
+                    bounds.append(size)
+            elif op.type in ("Cast", "Reshape", "Unsqueeze", "Squeeze", "Identity", "Flatten"):
+                for out in op.outputs:
+                    if out and out not in seen:
+                        seen.add(out)
+                        todo.append(out)
+    return min(bounds, default=None)
+
+
+def _draw(kind: Kind, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
+    last = shape[-1] if shape else 1
+    if kind.name == "mask":  # the first place always counts: a row that is masked out whole has no defined result
+        mask = rng.random(shape) < 0.8
+        mask[..., :1] = True
+        return mask
+    if kind.name == "positions":
+        return np.broadcast_to(np.arange(last) % kind.high, shape)
+    if kind.name == "segments":
+        return np.broadcast_to(np.arange(last) >= last // 2, shape)
+    if kind.name == "lengths":
+        return np.full(shape, max(1, kind.high - 1))
+    if kind.name == "sample-rate":
+        return np.full(shape, 16000)
+    if kind.name == "ids":
+        return rng.integers(kind.low, max(kind.high, 1), shape)
+    if kind.name == "image":
+        grid = np.linspace(0.0, 6.0, last)
+        return np.asarray(np.clip(0.5 + 0.3 * np.sin(grid) + 0.15 * rng.standard_normal(shape), 0.0, 1.0))
+    if kind.name == "audio":
+        return 0.3 * np.sin(np.arange(last) * 0.05) + 0.05 * rng.standard_normal(shape)
+    return rng.standard_normal(shape)

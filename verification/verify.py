@@ -1,0 +1,194 @@
+"""Does a package compute what the model it was made from computes?
+
+The source runs in onnxruntime with its own rewrites off. The package runs the same way, lifted back to ONNX. Several
+draws of seeded inputs; every output; every layer, where asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from coregraft.lowering.convert import graph_of
+from coregraft.lowering.names import legal
+from coregraft.rewriter.dims import pin_dims
+from coregraft.rewriter.errors import InputError, UsageError
+from coregraft.rewriter.execute import Runner
+from coregraft.rewriter.graph import Graph
+from coregraft.rewriter.types import Array, DType
+from coregraft.verification.compare import TOLERANCES, Comparison, Tolerance, compare
+from coregraft.verification.drift import Drift, drift
+from coregraft.verification.inputs import draw, given, kinds
+
+
+@dataclass(frozen=True)
+class Verification:
+    """The outcome.
+
+    Attributes:
+        ok: every output of every draw is within tolerance.
+        precision: whose tolerance counts, ``fp16`` or ``fp32``.
+        tolerance: what was allowed.
+        outputs: for each output the worst comparison over the draws.
+        drift: for each value that both sides have, where it was asked for; in program order.
+        inputs: what each input was taken to hold.
+        warnings: where Core ML leaves a case undefined, by the lift.
+    """
+
+    ok: bool
+    precision: str
+    tolerance: Tolerance
+    outputs: Sequence[Comparison]
+    drift: Drift | None
+    inputs: Mapping[str, str]
+    warnings: Sequence[str] = field(default_factory=tuple)
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "ok": self.ok,
+            "precision": self.precision,
+            "tolerance": {"relative_l2": self.tolerance.relative_l2, "mismatches": self.tolerance.mismatches},
+            "outputs": [c.as_dict() for c in self.outputs],
+            "drift": None if self.drift is None else self.drift.as_dict(),
+            "inputs": dict(self.inputs),
+            "warnings": list(self.warnings),
+        }
+
+
+def verify(
+    source: Any,
+    package: str | Path | Graph,
+    *,
+    inputs: Mapping[str, Array] | None = None,
+    draws: int = 3,
+    layers: bool = True,
+    tolerance: Tolerance | None = None,
+    seed: int = 0,
+) -> Verification:
+    """Compare a package with the model it was made from.
+
+    Args:
+        source: anything :func:`coregraft.convert` takes. Its symbolic dims get the sizes of the package's inputs.
+        package: path of a ``.mlpackage`` or ``.mlmodel``, or a graph lifted from one.
+        inputs: by input name; seeded draws of the right kind when None.
+        draws: how many draws of seeded inputs.
+        layers: also compare values inside, on the first draw.
+        tolerance: in place of that of the package's precision.
+
+    Raises:
+        UsageError: ``inputs-mismatch``, ``package-mismatch``.
+        InputError: source or package cannot be read, or ``source-unrunnable``.
+        UnsupportedError: ``lift-op-unsupported``.
+    """
+    lifted = package if isinstance(package, Graph) else _lift(package)
+    graph = graph_of(source)
+    features = match_features(graph, lifted)
+    pin_dims(graph, {}, {v: shape for v, f in features.inputs.items() if (shape := _shape(graph, lifted, v, f))})
+    precision = "fp16" if _has_half(lifted) else "fp32"
+    allowed = tolerance or TOLERANCES[precision]
+    feeds = [given(graph, inputs)] if inputs is not None else [draw(graph, seed + i) for i in range(draws)]
+    original, converted = Runner(graph), Runner(lifted)
+    worst: dict[str, Comparison] = {}
+    for feed in feeds:
+        wanted = original.run(feed)
+        found = converted.run(features.translate(feed, lifted))
+        for public, feature in features.outputs.items():
+            now = compare(public, wanted[graph.outputs[public]], found[lifted.outputs[feature]], allowed)
+            if public not in worst or _worse(now, worst[public]):
+                worst[public] = now
+    layer = drift(graph, lifted, feeds[0], features, precision, allowed) if layers else None
+    return Verification(
+        ok=all(c.ok for c in worst.values()),
+        precision=precision,
+        tolerance=allowed,
+        outputs=tuple(worst.values()),
+        drift=layer,
+        inputs=dict.fromkeys(graph.inputs, "given") if inputs is not None else _said(graph),
+        warnings=tuple(lifted.graph.get("lift_warnings", ())),
+    )
+
+
+@dataclass(frozen=True)
+class Features:
+    """How the source's inputs and outputs are called in the package."""
+
+    inputs: Mapping[str, str]
+    outputs: Mapping[str, str]
+
+    def translate(self, feed: Mapping[str, Array], lifted: Graph) -> dict[str, Array]:
+        """A feed for the package: its names, types and ranks; inputs that it does not have are left out."""
+        given_to = {}
+        for name, feature in self.inputs.items():
+            kind = lifted.tensor_type(feature)
+            array = np.asarray(feed[name])
+            if kind is not None:
+                array = array.astype(kind.dtype.numpy)
+                if kind.static_shape is not None:
+                    array = array.reshape(kind.static_shape)
+            given_to[feature] = array
+        return given_to
+
+
+def match_features(graph: Graph, lifted: Graph) -> Features:
+    """Match inputs and outputs by name, spelt as Core ML spells it, or, where no name fits, by place.
+
+    Raises:
+        UsageError: ``package-mismatch`` when that leaves an input of the package or an output without partner.
+    """
+    inputs = _pair(list(graph.inputs), list(lifted.inputs), optional=True)
+    outputs = _pair(list(graph.outputs), list(lifted.outputs), optional=False)
+    return Features(inputs, outputs)
+
+
+def _pair(ours: list[str], theirs: list[str], *, optional: bool) -> dict[str, str]:
+    pairs = {}
+    left = list(theirs)
+    for name in ours:
+        match = next((t for t in left if t in (name, legal(name))), None)
+        if match is not None:
+            pairs[name] = match
+            left.remove(match)
+    missing = [name for name in ours if name not in pairs]
+    if len(missing) == len(left):
+        pairs.update(zip(missing, left, strict=True))
+    elif left or not optional:
+        text = f"model has {ours}, package has {theirs}"
+        raise UsageError("package-mismatch", text, hint="is it made from this model?")
+    return pairs
+
+
+def _shape(graph: Graph, lifted: Graph, value: str, feature: str) -> tuple[int, ...] | None:
+    ours, theirs = graph.tensor_type(value), lifted.tensor_type(feature)
+    shape = None if theirs is None else theirs.static_shape
+    if shape is None or ours is None or ours.static_shape is not None:
+        return None
+    return () if ours.rank == 0 else shape
+
+
+def _said(graph: Graph) -> dict[str, str]:
+    return {name: kind.name for name, kind in kinds(graph).items()}
+
+
+def _has_half(lifted: Graph) -> bool:
+    """Whether the package computes anything in half precision."""
+    if "lift_half" in lifted.graph:
+        return bool(lifted.graph["lift_half"])
+    return any((k := lifted.tensor_type(v)) is not None and k.dtype is DType.FLOAT16 for v in lifted.values())
+
+
+def _worse(a: Comparison, b: Comparison) -> bool:
+    if a.ok != b.ok:
+        return not a.ok
+    return (a.relative_l2 or a.mismatches or 0.0) > (b.relative_l2 or b.mismatches or 0.0)
+
+
+def _lift(path: str | Path) -> Graph:
+    from coregraft.lowering.lift import lift
+
+    if not Path(path).exists():
+        raise InputError("package-not-found", "there is no such package", node=str(path))
+    return lift(path)
