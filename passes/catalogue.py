@@ -34,6 +34,7 @@ PASSES: dict[str, str] = {
     "decompose-stft": "coregraft.passes.decompose.decompose_stft:DecomposeStft",
     "decompose-tree-ensemble-classifier": "coregraft.passes.decompose.decompose_tree_ensemble_classifier:DecomposeTreeEnsembleClassifier",
     "decompose-tree-ensemble-regressor": "coregraft.passes.decompose.decompose_tree_ensemble_regressor:DecomposeTreeEnsembleRegressor",
+    "dissolve-sequences": "coregraft.passes.decompose.dissolve_sequences:DissolveSequences",
     "eliminate-common-subexpressions": "coregraft.passes.cleanup.eliminate_common_subexpressions:EliminateCommonSubexpressions",
     "eliminate-dead-code": "coregraft.passes.cleanup.eliminate_dead_code:EliminateDeadCode",
     "eliminate-identities": "coregraft.passes.cleanup.eliminate_identities:EliminateIdentities",
