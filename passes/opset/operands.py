@@ -68,6 +68,7 @@ def top_k(e: Edit) -> str:
 @adapts(12, "Dropout")
 def dropout(e: Edit) -> str:
     """Dropout always was a copy outside of training. Its mask is an optional bool."""
+    _drop_unread_mask(e)
     e.change(inputs=[e.input(0), e.like(e.operand("ratio"), 0)], ratio=None)
     return "ratio is an operand"
 
@@ -75,6 +76,7 @@ def dropout(e: Edit) -> str:
 @adapts(10, "Dropout")
 def dropout_mask(e: Edit) -> str | None:
     """Until opset 10 the mask had the element type of the data."""
+    _drop_unread_mask(e)
     if len(e.op.outputs) < 2 or not e.op.outputs[1]:
         return None
     data, (output, mask) = e.input(0), e.op.outputs
@@ -83,6 +85,13 @@ def dropout_mask(e: Edit) -> str | None:
     e.rw.set_type(inner, None)
     e.rw.insert("CastLike", [inner, data], outputs=[mask])
     return "the mask is a bool"
+
+
+def _drop_unread_mask(e: Edit) -> None:
+    """Models from before opset 12 list a mask that nobody reads, and runtimes differ in what they put there."""
+    g, outputs = e.rw.graph, e.op.outputs
+    if len(outputs) > 1 and outputs[1] and not g.users(outputs[1]) and not g.public_names(outputs[1]):
+        e.rw.update(e.op_id, outputs=outputs[:1])
 
 
 @adapts(20, "DFT")
