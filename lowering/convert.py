@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
+import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -78,7 +79,7 @@ class Conversion:
         path = Path(folder.name) / f"model{package.SUFFIXES[self.target.format]}"
         package.write(self.program, path, self.target, self.metadata)
         model = coremltools.models.MLModel(str(path), skip_model_load=True)
-        model._coregraft_folder = folder  # the weights are read from there as long as the model lives
+        weakref.finalize(model, folder.cleanup)  # the weights are read from there as long as the model lives
         return model
 
 
@@ -146,7 +147,7 @@ def convert(
         weight_bytes=weight_bytes(lowered.program),
         inputs=lowered.inputs,
         outputs=lowered.outputs,
-        names=lowered.names,
+        names=lowered.names(),
         warnings=_warnings(rung),
     )
     return Conversion(lowered.program, goal, metadata, report, rung.files() if rung is not None else {})

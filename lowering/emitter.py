@@ -6,6 +6,7 @@ import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, NoReturn
 
 import numpy as np
@@ -134,8 +135,9 @@ class Emitter:
         const = self._holder(name)[1]
         if const is None:
             raise CoregraftError("lowering-order", f'value "{name}" is used before it is emitted', node=name)
-        array = np.ascontiguousarray(canonical_array(const.numpy(), name, fp16=self.target.has_fp16)).reshape(const.shape)
-        var = self.mb.const(val=array if array.ndim else array[()], name=self.names.take(name))
+        array = canonical_array(const.numpy(), name, fp16=self.target.has_fp16)
+        content = np.ascontiguousarray(array) if array.ndim else array[()]
+        var = self.mb.const(val=content, name=self.names.take(name))
         self.bind(name, var)  # in the innermost scope: a const inside a block cannot be seen outside of it
         return var
 
@@ -260,13 +262,9 @@ class Emitter:
         """Fix the MIL name of a value before it is emitted."""
         self._reserved[value] = name
 
-    def is_emitted(self, value: str) -> bool:
-        """Whether a value of the outermost graph has a var."""
-        return value in self._scopes[0].vars
-
-    def mil_name(self, value: str) -> str:
-        """The MIL name of a value of the outermost graph that has been emitted."""
-        return str(self._scopes[0].vars[value].name)
+    def emitted(self) -> Mapping[str, Any]:
+        """The vars of the values of the outermost graph that have been emitted so far."""
+        return MappingProxyType(dict(self._scopes[0].vars))
 
     def bind(self, name: str, var: Any) -> None:
         """Make a MIL var the content of a value of the graph that is being emitted."""
@@ -306,8 +304,8 @@ class Emitter:
                     raise _mismatch(op, f"result {i} was not emitted")
                 continue
             self._check(op, output, var)
-            if var.op is not None and len(var.op.outputs) > 1:  # the builder names the results of an op all alike
-                var.set_name(self.name(op, i))
+            if var.name not in self.names and var.op is not None and len(var.op.outputs) > 1:
+                var.set_name(self.name(op, i))  # the builder derives the names of several results from the op's
             self.bind(output, var)
 
     def _lowering(self, op: Op) -> Callable[[Emitter, Op], Any]:

@@ -27,6 +27,9 @@ class Names:
         self._taken: set[str] = set()
         self._next: dict[str, int] = {}
 
+    def __contains__(self, name: str) -> bool:
+        return name in self._taken
+
     def take(self, name: str) -> str:
         """A legal name made from ``name`` that nobody has yet: with ``_1``, ``_2``, … appended where needed."""
         base = candidate = legal(name)

@@ -56,13 +56,20 @@ class Lowered:
     Attributes:
         program: the ``coremltools`` MIL ``Program``.
         inputs, outputs: the features of the package, in the order of the ONNX model.
-        names: ONNX value name -> MIL name, for every value that was emitted under a name of its own.
+        vars: ONNX value name -> MIL var.
     """
 
     program: Any
     inputs: tuple[Feature, ...]
     outputs: tuple[Feature, ...]
-    names: Mapping[str, str]
+    vars: Mapping[str, Any]
+
+    def names(self) -> dict[str, str]:
+        """ONNX value name -> MIL name, of the values that the program still has; passes rename and remove some."""
+        (function,) = self.program.functions.values()
+        there = {id(var) for op in function.operations for var in op.outputs}
+        there.update(id(var) for var in function.inputs.values())
+        return {value: str(var.name) for value, var in self.vars.items() if id(var) in there}
 
 
 def build_program(graph: Graph, target: Target) -> Any:
@@ -104,8 +111,7 @@ def lower_graph(graph: Graph, target: Target, fallback: Fallback | None = None) 
         function.set_outputs([var for var, _ in results])
     program = Program()
     program.add_function("main", function)
-    emitted = {v: emitter.mil_name(v) for v in graph.values() if emitter.is_emitted(v)}
-    return Lowered(program, tuple(inputs), tuple(feature for _, feature in results), emitted)
+    return Lowered(program, tuple(inputs), tuple(feature for _, feature in results), emitter.emitted())
 
 
 def require_lowerings(graph: Graph, target: Target) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from coregraft.lowering import registry, targets
+from coregraft.lowering import pipeline, registry, targets
 from coregraft.lowering.emitter import Emitter, canonical_array
 from coregraft.lowering.program import Lowered, build_program, lower_graph
 from coregraft.rewriter.errors import CoregraftError, UnsupportedError
@@ -133,7 +133,7 @@ def test_names_are_made_legal_and_kept_unique() -> None:
     assert [v.name for v in main(lowered).outputs] == ["out_y"]
     assert [f.name for f in lowered.inputs] == ["in/0", "in.0", "0", "tensor"]
     assert lowered.outputs[0].name == "out/y" and lowered.outputs[0].feature == "out_y"
-    assert lowered.names["a:1"] == "a_1" and lowered.names["a.1"] == "a_1_1"
+    assert lowered.names()["a:1"] == "a_1" and lowered.names()["a.1"] == "a_1_1"
 
 
 def test_one_value_under_two_output_names() -> None:
@@ -312,6 +312,19 @@ def test_each_of_several_results_has_its_name() -> None:
     lowered = lower(graph(X, [("Halves", "x", "p/a p/b")], {"left": "p/a", "right": "p/b"}, values=values))
     assert [v.name for v in main(lowered).outputs] == ["left", "right"]
     assert op_types(lowered) == ["split"]
+
+
+def test_a_value_that_is_another_ones_result_does_not_take_its_name() -> None:
+    values = dict.fromkeys("abc", (F32, (1, 3)))
+    lowered = lower(graph(X, [("Halves", "x", "a b"), ("Pass", "a", "c")], ["a", "c"], values=values))
+    assert [v.name for v in main(lowered).outputs] == ["a", "c"]
+    assert lowered.names() == {"x": "x", "a": "a", "b": "b", "c": "a"}
+
+
+def test_names_of_values_that_a_pass_removed_are_gone() -> None:
+    lowered = lower(graph(X, [("Relu", "x", "a"), ("Relu", "x", "y")], ["y"]))
+    pipeline.run(lowered.program, targets.get("iOS17"))
+    assert lowered.names() == {"x": "x", "y": "y"}
 
 
 def test_what_coremltools_refuses_names_the_op() -> None:
