@@ -35,6 +35,7 @@ ORDER = ("root-of-square", "reciprocal-of-conv", "private-conv-bias", "order-res
 CONVOLUTIONS = ("replace-dilated-conv", "cancel-phase-pairs", "canonical-conv-transpose", "lift-conv3d")
 #: What a target lacks, in terms of what it has.
 DECOMPOSE = (
+    "dissolve-sequences",
     "fuse-log-softmax",
     "fuse-log-sigmoid",
     "fuse-log-sum-exp",

@@ -109,6 +109,13 @@ def test_batch_first_is_the_same_network_transposed(harness: Any) -> None:
     np.testing.assert_allclose(got[1], want[1].transpose(1, 0, 2), atol=1e-5)
 
 
+def test_a_single_step(harness: Any) -> None:
+    given = operands(initial=True)
+    given[0] = given[0][:1]
+    g, feeds = harness.graph("GRU", given, outputs=2, hidden_size=HIDDEN, linear_before_reset=1)
+    assert "Split" in harness.same(RULE, g, feeds, atol=1e-5).types
+
+
 def test_an_unknown_batch_stays_unknown(harness: Any) -> None:
     g, feeds = harness.graph(
         "GRU", operands(), outputs=2, dims={0: [STEPS, "batch", INPUT]}, hidden_size=HIDDEN, linear_before_reset=1
