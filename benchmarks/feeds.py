@@ -39,7 +39,7 @@ def make_array(feed: Feed, seed: int) -> Array:
 
 
 def _normal(feed: Feed, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
-    return rng.standard_normal(shape) * feed.get("scale", 1.0)
+    return np.multiply(rng.standard_normal(shape), feed.get("scale", 1.0))
 
 
 def _uniform(feed: Feed, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
@@ -73,7 +73,8 @@ def _image(feed: Feed, shape: tuple[int, ...], rng: np.random.Generator) -> Arra
         tinted = page * (1 - 0.1 * np.arange(channels)[:, None, None])
         pages.append(tinted + 0.01 * rng.standard_normal((channels, height, width)))
     low, high = feed.get("low", 0.0), feed.get("high", 1.0)
-    return np.clip(np.stack(pages), 0, 1) * (high - low) + low
+    made: Array = np.clip(np.stack(pages), 0, 1) * (high - low) + low
+    return made
 
 
 _KINDS: dict[str, Callable[[Feed, tuple[int, ...], np.random.Generator], Array]] = {
