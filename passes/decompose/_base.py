@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -31,6 +33,11 @@ class Decomposition(Rule):
     def wanted(self, node: OpView, target: Target) -> bool:
         """Whether the target is better off without the op."""
         return not (self.when_unsupported and target.supports(node.op))
+
+    def finding(self, m: Any) -> str:
+        """What is wrong with the op as it stands: the first sentence of why the rule matters."""
+        why = (inspect.getdoc(type(self)) or "").partition("Why it matters\n--------------\n")[2].partition("\n\n")[0]
+        return re.split(r"(?<=[.;:]) ", " ".join(why.split()), maxsplit=1)[0].rstrip(".;:") + "."
 
     def match_and_rewrite(self, op_id: int, rw: Rewriter) -> bool | NoMatch:
         node = OpView(rw.graph, op_id)
