@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from coregraft.rewriter.contract import Context, Equivalence, Fact, Finding, Pass
     from coregraft.rewriter.errors import CoregraftError
     from coregraft.rewriter.graph import Graph, Op
-    from coregraft.rewriter.gs import from_graphsurgeon, to_graphsurgeon
-    from coregraft.rewriter.load import load
     from coregraft.rewriter.manager import PassManager, PipelineResult
+    from coregraft.rewriter.onnx_io.gs import from_graphsurgeon, to_graphsurgeon
+    from coregraft.rewriter.onnx_io.load import load
+    from coregraft.rewriter.onnx_io.save import save
     from coregraft.rewriter.registry import Plugin
     from coregraft.rewriter.rule import Rule, RuleGroup
-    from coregraft.rewriter.save import save
     from coregraft.rewriter.target import Target
     from coregraft.rewriter.types import Const, DType, TensorType
 
@@ -45,11 +45,11 @@ _WHERE = {
     "Target": "coregraft.rewriter.target",
     "TensorType": "coregraft.rewriter.types",
     "convert": "coregraft.lowering.convert",
-    "from_graphsurgeon": "coregraft.rewriter.gs",
-    "load": "coregraft.rewriter.load",
-    "save": "coregraft.rewriter.save",
+    "from_graphsurgeon": "coregraft.rewriter.onnx_io.gs",
+    "load": "coregraft.rewriter.onnx_io.load",
+    "save": "coregraft.rewriter.onnx_io.save",
     "target": "coregraft.lowering.targets:get",
-    "to_graphsurgeon": "coregraft.rewriter.gs",
+    "to_graphsurgeon": "coregraft.rewriter.onnx_io.gs",
 }
 
 __all__ = [

@@ -18,11 +18,11 @@ from coregraft.lowering.program import lower_graph, require_lowerings, require_p
 from coregraft.lowering.report import ConversionReport, count_operations, count_ops, weight_bytes
 from coregraft.rewriter import facts
 from coregraft.rewriter.contract import Fact
-from coregraft.rewriter.dims import pin_dims
 from coregraft.rewriter.errors import InputError, UsageError
 from coregraft.rewriter.graph import Graph
 from coregraft.rewriter.manager import PassManager, PassReport
 from coregraft.rewriter.pipeline import PipelineLike
+from coregraft.rewriter.shapes.dims import pin_dims
 from coregraft.rewriter.target import Target
 
 if TYPE_CHECKING:
@@ -157,9 +157,9 @@ def graph_of(source: str | Path | onnx.ModelProto | gs.Graph | Graph) -> Graph:
     """A graph of one's own from anything that holds a model.
 
     Raises:
-        InputError: as :func:`coregraft.rewriter.load.load`; ``source-unknown`` for any other thing.
+        InputError: as :func:`coregraft.rewriter.onnx_io.load.load`; ``source-unknown`` for any other thing.
     """
-    from coregraft.rewriter.load import from_model, load
+    from coregraft.rewriter.onnx_io.load import from_model, load
 
     if isinstance(source, Graph):
         own: Graph = source.copy()
@@ -173,7 +173,7 @@ def graph_of(source: str | Path | onnx.ModelProto | gs.Graph | Graph) -> Graph:
     import onnx_graphsurgeon
 
     if isinstance(source, onnx_graphsurgeon.Graph):
-        from coregraft.rewriter.gs import from_graphsurgeon
+        from coregraft.rewriter.onnx_io.gs import from_graphsurgeon
 
         return from_graphsurgeon(source)
     raise InputError("source-unknown", f"cannot convert a {type(source).__name__}")

@@ -121,7 +121,7 @@ def _part(g: Graph, wanted: Sequence[str], feeds: Mapping[str, Array], ops: set[
         todo.extend(v for v in g.op(op_id).operands if v not in feeds)
     inputs = [v for v in feeds if v in g]
     for value in inputs:
-        part.add_value(value, TensorType(DType.of(feeds[value].dtype), tuple(feeds[value].shape)))
+        part.add_value(value, TensorType(DType.of(feeds[value].dtype), (None,) * feeds[value].ndim))
     part.set_inputs(inputs)
     for op_id in [i for i in g.topological() if i in needed]:
         op = g.op(op_id)
@@ -143,22 +143,38 @@ def _part(g: Graph, wanted: Sequence[str], feeds: Mapping[str, Array], ops: set[
 def _session(g: Graph) -> tuple[object, list[str]]:
     import onnxruntime as ort
 
-    from coregraft.rewriter.save import to_model
+    from coregraft.rewriter.onnx_io.save import to_model
 
     options = ort.SessionOptions()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.intra_op_num_threads = 1
     options.log_severity_level = 4
     model = to_model(g)
-    for output in model.graph.output:  # inferred symbolic dims may be too narrow for the sizes that are fed
+    _forget_shapes(model.graph)
+    for output in model.graph.output:
         output.ClearField("type")
-    del model.graph.value_info[:]
     model.ir_version = min(model.ir_version, MAX_IR)
     try:
         session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     except _ort_errors() as error:
         raise UnrunnableError(" ".join(str(error).split())[:300]) from error
     return session, [i.name for i in session.get_inputs()]
+
+
+def _forget_shapes(graph: Any) -> None:
+    """Take the inferred shapes from a ``GraphProto`` and its bodies.
+
+    Symbolic dims may be too narrow for the sizes that are fed, and where a branch is never taken with the sizes that
+    an input is pinned to, they contradict each other: onnxruntime loads no such model, though it runs.
+    """
+    del graph.value_info[:]
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.HasField("g"):
+                _forget_shapes(attribute.g)
+                for output in attribute.g.output:
+                    if output.type.HasField("tensor_type"):
+                        output.type.tensor_type.ClearField("shape")
 
 
 def _run(session: object, wanted: Sequence[str], feeds: Mapping[str, Array]) -> list[Array]:

@@ -29,7 +29,7 @@ def write_reproducer(
     folder: Path, pass_: Pass, before: Graph, error: str, inputs: Mapping[str, Array] | None, target: Target
 ) -> Path | None:
     """Write the bundle into a new folder under ``folder`` and return it; None when it could not be written."""
-    from coregraft.rewriter.save import save
+    from coregraft.rewriter.onnx_io.save import save
 
     number = 1
     while (bundle := folder / f"reproducer-{pass_.name.replace(':', '-')}-{number}").exists():

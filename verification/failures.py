@@ -64,8 +64,8 @@ def write_bundle(reduced: Reduced, folder: Path, facts: Mapping[str, str]) -> Pa
     import numpy as np
 
     from coregraft.rewriter.errors import UsageError
+    from coregraft.rewriter.onnx_io.save import save
     from coregraft.rewriter.reproducer import versions
-    from coregraft.rewriter.save import save
 
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -72,7 +72,7 @@ def command_check(command: str) -> StillFails:
         raise UsageError("check-command", "the check command must contain {model}")
 
     def fails(graph: Graph, inputs: Mapping[str, Array]) -> bool:
-        from coregraft.rewriter.save import save
+        from coregraft.rewriter.onnx_io.save import save
 
         with tempfile.TemporaryDirectory() as folder:
             model, feeds = Path(folder) / "candidate.onnx", Path(folder) / "inputs.npz"

@@ -15,10 +15,10 @@ import numpy as np
 
 from coregraft.lowering.convert import graph_of
 from coregraft.lowering.names import legal
-from coregraft.rewriter.dims import pin_dims
 from coregraft.rewriter.errors import InputError, UsageError
 from coregraft.rewriter.execute import Runner
 from coregraft.rewriter.graph import Graph
+from coregraft.rewriter.shapes.dims import pin_dims
 from coregraft.rewriter.types import Array, DType
 from coregraft.verification.compare import TOLERANCES, Comparison, Tolerance, compare
 from coregraft.verification.drift import Drift, drift

@@ -60,9 +60,9 @@ def check(
 ) -> Outcome:
     from coregraft.lowering import targets
     from coregraft.passes.pipelines import convert_pipeline
-    from coregraft.rewriter.dims import pin_dims
-    from coregraft.rewriter.load import load
     from coregraft.rewriter.manager import PassManager
+    from coregraft.rewriter.onnx_io.load import load
+    from coregraft.rewriter.shapes.dims import pin_dims
 
     goal = targets.get(target, format_)
     graph = load(model)

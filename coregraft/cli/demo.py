@@ -30,7 +30,7 @@ def demo(folder: Path) -> Outcome:
     from coregraft.lowering.convert import convert
     from coregraft.passes.pipelines import convert_pipeline
     from coregraft.rewriter.errors import UnsupportedError, UsageError
-    from coregraft.rewriter.save import save
+    from coregraft.rewriter.onnx_io.save import save
     from coregraft.rewriter.target import Target
 
     try:

@@ -14,7 +14,7 @@ def demo_model(*, with_unsupported: bool = True) -> Graph:
 
     Inputs: ``image`` float[1,3,48,48]; ``mask`` float[1,1,1,64], 1 where a token counts. Output: ``scores``.
     """
-    from coregraft.rewriter.text import parse
+    from coregraft.rewriter.onnx_io.text import parse
 
     last = (
         "shaken: float[1,64,16] = com.example.Wobble(attended, frequency=3.0, steps=[1, 2, 4]) @wobble"

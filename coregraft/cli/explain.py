@@ -43,8 +43,8 @@ def page(rule: str) -> Outcome:
 def why(rule: str, model: str, node: str | None) -> Outcome:
     from coregraft.rewriter.driver import explain
     from coregraft.rewriter.errors import UsageError
-    from coregraft.rewriter.load import load
     from coregraft.rewriter.manager import PassManager
+    from coregraft.rewriter.onnx_io.load import load
     from coregraft.rewriter.rule import Rule, RuleGroup
 
     g = PassManager("upgrade-opset,infer-shapes,cleanup").run(load(model)).graph

@@ -74,9 +74,9 @@ def shrink(
     from coregraft.cli.verify import read_inputs
     from coregraft.lowering import targets
     from coregraft.passes.pipelines import convert_pipeline
-    from coregraft.rewriter.dims import pin_dims
-    from coregraft.rewriter.load import load
     from coregraft.rewriter.manager import PassManager
+    from coregraft.rewriter.onnx_io.load import load
+    from coregraft.rewriter.shapes.dims import pin_dims
     from coregraft.verification.failures import conversion_fails, guilty_pass, write_bundle
     from coregraft.verification.inputs import draw, given
     from coregraft.verification.reduce import command_check, reduce

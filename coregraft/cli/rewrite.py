@@ -61,10 +61,10 @@ def rewrite(
 ) -> Outcome:
     from coregraft.cli.report import pass_rows, print_passes
     from coregraft.passes.pipelines import rewrite_pipeline
-    from coregraft.rewriter.dims import pin_dims
-    from coregraft.rewriter.load import load
     from coregraft.rewriter.manager import PassManager
-    from coregraft.rewriter.save import save
+    from coregraft.rewriter.onnx_io.load import load
+    from coregraft.rewriter.onnx_io.save import save
+    from coregraft.rewriter.shapes.dims import pin_dims
     from coregraft.rewriter.target import Target
 
     goal = Target.any()
@@ -85,7 +85,7 @@ def rewrite(
     save(done.graph, output)
     text = ""
     if show_diff:
-        from coregraft.rewriter.text import diff
+        from coregraft.rewriter.onnx_io.text import diff
 
         text = diff(before, done.graph)
     result = {"model": model, "output": output, "pipeline": str(manager), "passes": pass_rows(done.reports)}

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import numpy as np
-
-from coregraft.lowering.lift.lifter import Lifter, Operand
+from coregraft.lowering.lift.lifter import Lifter
 from coregraft.lowering.lift.registry import lifts
 from coregraft.lowering.lift.spec import MilOp
-from coregraft.rewriter.types import DType
 
 #: MIL's own defaults of epsilon, where a package leaves it out.
 EPSILON = {"log": 1e-45, "inverse": 1e-4, "rsqrt": 1e-12}

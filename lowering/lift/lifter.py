@@ -115,6 +115,12 @@ class Lifter:
         array = carried(const).numpy()
         return array.item() if array.ndim == 0 else array
 
+    def held(self, op: MilOp, key: str) -> Const | None:
+        """As :meth:`const`, as the constant itself, whose values may still be on disk; None when it is computed."""
+        refs = op.inputs.get(key, ())
+        const = self._const_of(refs[0]) if len(refs) == 1 else None
+        return None if const is None else carried(const)
+
     def need(self, op: MilOp, key: str) -> Any:
         """As :meth:`const`, for an operand that must be there and constant.
 

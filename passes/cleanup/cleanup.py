@@ -17,7 +17,7 @@ from coregraft.passes.cleanup.fuse_transposes import FuseTransposes
 from coregraft.passes.cleanup.unroll_loops import UnrollLoops
 from coregraft.rewriter.contract import Context, Equivalence, Pass
 from coregraft.rewriter.graph import Graph
-from coregraft.rewriter.load import collector_off
+from coregraft.rewriter.onnx_io.load import collector_off
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from coregraft.passes.cleanup.scopes import all_graphs, visit_scopes
 from coregraft.rewriter.contract import Context, Pass
 from coregraft.rewriter.graph import Graph, Op
-from coregraft.rewriter.load import function_graph
+from coregraft.rewriter.onnx_io.load import function_graph
 from coregraft.rewriter.rewriter import Rewriter
 from coregraft.rewriter.schema import attr, schema
 

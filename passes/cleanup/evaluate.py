@@ -152,7 +152,7 @@ def _graph(ops: Sequence[Op], inputs: Mapping[str, DType], outputs: Sequence[str
 def _proto(g: Graph) -> Any:
     from onnx import helper
 
-    from coregraft.rewriter.save import to_model
+    from coregraft.rewriter.onnx_io.save import to_model
 
     model = to_model(g)
     model.ir_version = helper.find_min_ir_version_for(list(model.opset_import))

@@ -99,7 +99,7 @@ def _problem(scope: Scope, branch: Graph) -> str | None:
     """Why a branch cannot run with the types that are known around it; None when nothing speaks against it."""
     from onnx import shape_inference
 
-    from coregraft.rewriter.save import to_model
+    from coregraft.rewriter.onnx_io.save import to_model
 
     g: Graph = branch.copy()
     for value in branch.free_values():

@@ -9,12 +9,12 @@ import numpy as np
 
 from coregraft.passes.cleanup.scopes import Scope, all_graphs, visit_scopes
 from coregraft.rewriter.contract import Context, Pass
-from coregraft.rewriter.dim_expr import Poly
 from coregraft.rewriter.graph import Graph, Op
 from coregraft.rewriter.rewriter import Rewriter
 from coregraft.rewriter.schema import attr
-from coregraft.rewriter.shape_values import Content, dims
 from coregraft.rewriter.shapes import Inference
+from coregraft.rewriter.shapes.dim_expr import Poly
+from coregraft.rewriter.shapes.values import Content, dims
 from coregraft.rewriter.types import Const, Dim
 
 _END = np.iinfo(np.int32).max  # an end past the end is clamped; fits both types that indices may have

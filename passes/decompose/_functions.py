@@ -11,9 +11,9 @@ from typing import Any
 import onnx
 
 from coregraft.rewriter.graph import AttrRef, Graph, Op
-from coregraft.rewriter.load import function_graph
+from coregraft.rewriter.onnx_io.load import function_graph
+from coregraft.rewriter.onnx_io.save import to_model
 from coregraft.rewriter.opset import INTERNAL_OPSET
-from coregraft.rewriter.save import to_model
 from coregraft.rewriter.schema import attr, schema
 from coregraft.rewriter.types import ValueType
 

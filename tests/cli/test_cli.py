@@ -11,9 +11,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from coregraft.cli import COMMANDS, main
-from coregraft.rewriter.load import load
-from coregraft.rewriter.save import save
-from coregraft.rewriter.text import parse
+from coregraft.rewriter.onnx_io.load import load
+from coregraft.rewriter.onnx_io.save import save
+from coregraft.rewriter.onnx_io.text import parse
 
 CLEAN = (
     "input x: float[1,3,8,8]\nconst w: float[4,3,3,3] = normal(seed=1)\n"

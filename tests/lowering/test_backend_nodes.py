@@ -15,7 +15,7 @@ from coregraft.lowering.emitter import CANONICAL
 from coregraft.lowering.program import lower_graph
 from coregraft.lowering.registry import table_for
 from coregraft.rewriter.errors import UnsupportedError
-from coregraft.rewriter.load import from_model
+from coregraft.rewriter.onnx_io.load import from_model
 from coregraft.rewriter.opset import INTERNAL_OPSET
 from coregraft.rewriter.types import Array, Const, DType, TensorType
 from tests.lowering.mil_numpy import run_mil

@@ -13,7 +13,7 @@ from onnx import parser
 
 from coregraft.lowering.convert import convert, graph_of
 from coregraft.rewriter.errors import CoregraftError, InputError, UnsupportedError, UsageError
-from coregraft.rewriter.load import from_model
+from coregraft.rewriter.onnx_io.load import from_model
 
 #: Enough passes for these models; what the default pipeline does is tested where it lives.
 PLAIN = ["eliminate-dead-code"]

@@ -27,8 +27,8 @@ import pytest
 
 from coregraft.rewriter.graph import Graph
 from coregraft.rewriter.manager import PassManager
+from coregraft.rewriter.onnx_io.text import parse, to_text
 from coregraft.rewriter.target import Target
-from coregraft.rewriter.text import parse, to_text
 
 HERE = Path(__file__).parent
 

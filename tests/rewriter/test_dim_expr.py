@@ -10,8 +10,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coregraft.rewriter import dim_expr
-from coregraft.rewriter.dim_expr import Poly, as_dim, at_most, evaluate, known, maximum, minimum, names, parse, symbol
+from coregraft.rewriter.shapes import dim_expr
+from coregraft.rewriter.shapes.dim_expr import (
+    Poly,
+    as_dim,
+    at_most,
+    evaluate,
+    known,
+    maximum,
+    minimum,
+    names,
+    parse,
+    symbol,
+)
 
 NAMES = ("batch", "seq", "p2o.DynamicDimension.0")
 ATOMS = st.one_of(st.integers(-6, 12), st.sampled_from([symbol(name) for name in NAMES]))

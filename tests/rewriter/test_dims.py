@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from coregraft.rewriter.dims import pin_dims, symbolic_dims
 from coregraft.rewriter.errors import UsageError
 from coregraft.rewriter.graph import Graph, Op
+from coregraft.rewriter.shapes.dims import pin_dims, symbolic_dims
 from coregraft.rewriter.types import Const, DType, TensorType
 
 F = DType.FLOAT

@@ -11,9 +11,9 @@ import pytest
 
 from coregraft.rewriter.driver import find, rewrite_greedily
 from coregraft.rewriter.errors import PassError
+from coregraft.rewriter.onnx_io.text import parse, to_text
 from coregraft.rewriter.passes import Context, Rewriter, Rule
 from coregraft.rewriter.shapes import infer_shapes
-from coregraft.rewriter.text import parse, to_text
 from coregraft.rewriter.verify import verify
 
 
@@ -214,7 +214,7 @@ _SCRIPT = """
 import sys
 sys.path.insert(0, {here!r})
 from coregraft.rewriter.manager import PassManager
-from coregraft.rewriter.text import parse, to_text
+from coregraft.rewriter.onnx_io.text import parse, to_text
 from coregraft.cli.demo_model import demo_model
 pipeline = "cleanup,fuse-batch-norm,fuse-layer-norm,order-residual,replace-dilated-conv"
 print(to_text(PassManager(pipeline).run(demo_model()).graph))

@@ -10,10 +10,10 @@ from onnx import helper
 
 from coregraft.rewriter.errors import InputError
 from coregraft.rewriter.graph import AttrRef, Floats, Graph, Op, RawAttr, Strings
-from coregraft.rewriter.gs import from_graphsurgeon, to_graphsurgeon
-from coregraft.rewriter.load import load
-from coregraft.rewriter.save import to_model
-from coregraft.rewriter.text import equal, parse, to_text
+from coregraft.rewriter.onnx_io.gs import from_graphsurgeon, to_graphsurgeon
+from coregraft.rewriter.onnx_io.load import load
+from coregraft.rewriter.onnx_io.save import to_model
+from coregraft.rewriter.onnx_io.text import equal, parse, to_text
 from coregraft.rewriter.types import Const, DType, OpaqueType, TensorType
 
 TEXT = """

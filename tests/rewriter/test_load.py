@@ -14,8 +14,8 @@ from onnx.external_data_helper import set_external_data
 
 from coregraft.rewriter.errors import CoregraftError, InputError
 from coregraft.rewriter.graph import AttrRef, Floats, Graph, Op, RawAttr, Strings
-from coregraft.rewriter.load import from_model, function_graph, load
-from coregraft.rewriter.save import to_model
+from coregraft.rewriter.onnx_io.load import from_model, function_graph, load
+from coregraft.rewriter.onnx_io.save import to_model
 from coregraft.rewriter.types import DType, OpaqueType, TensorType
 
 

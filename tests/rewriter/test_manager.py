@@ -15,9 +15,9 @@ import pytest
 from coregraft.rewriter.errors import PassError, UsageError
 from coregraft.rewriter.graph import Graph
 from coregraft.rewriter.manager import PassManager
+from coregraft.rewriter.onnx_io.text import parse, to_text
 from coregraft.rewriter.passes import Context, Equivalence, Fact, Pass, Rule
 from coregraft.rewriter.registry import Plugin, temporarily
-from coregraft.rewriter.text import parse, to_text
 
 TEXT = "input x: float[2,3]\nconst w: float[3,4] = normal(seed=1)\nm = MatMul(x, w) @m\ny = Relu(m) @y\noutput y\n"
 
@@ -164,7 +164,7 @@ def test_a_reproducer_reproduces(tmp_path: Path) -> None:
     names = {p.name for p in bundle.iterdir()}
     assert names == {"before.onnx", "pipeline.toml", "error.txt", "versions.json", "repro.py", "inputs.npz"}
     assert "differs" in (bundle / "error.txt").read_text()
-    from coregraft.rewriter.load import load
+    from coregraft.rewriter.onnx_io.load import load
     from coregraft.rewriter.pipeline import parse_pipeline
 
     with pytest.raises(PassError, match="differs"):

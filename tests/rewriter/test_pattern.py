@@ -11,9 +11,9 @@ import pytest
 from coregraft.rewriter.driver import explain
 from coregraft.rewriter.graph import Graph
 from coregraft.rewriter.match import Match
+from coregraft.rewriter.onnx_io.text import parse
 from coregraft.rewriter.passes import Rule
 from coregraft.rewriter.pattern import show, trace
-from coregraft.rewriter.text import parse
 
 
 def rule_of(function: Callable[..., Any], where: Callable[[Any], Any] | None = None) -> Rule:

@@ -73,9 +73,9 @@ def test_an_installed_plugin_adds_passes_and_a_broken_one_is_a_diagnostic(site: 
 
 
 def test_a_plugin_rule_rewrites_a_model(site: Path, tmp_path: Path) -> None:
-    from coregraft.rewriter.load import load
-    from coregraft.rewriter.save import save
-    from coregraft.rewriter.text import parse
+    from coregraft.rewriter.onnx_io.load import load
+    from coregraft.rewriter.onnx_io.save import save
+    from coregraft.rewriter.onnx_io.text import parse
 
     save(parse("input x: float[2]\ny = Pow(x, 2.0)\noutput y\n"), tmp_path / "in.onnx")
     done = run(site, "rewrite", str(tmp_path / "in.onnx"), "-o", str(tmp_path / "out.onnx"),

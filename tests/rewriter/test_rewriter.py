@@ -7,10 +7,10 @@ import pytest
 
 from coregraft.rewriter.errors import CoregraftError
 from coregraft.rewriter.graph import Graph
+from coregraft.rewriter.onnx_io.text import parse, to_text
 from coregraft.rewriter.passes import Rewriter
 from coregraft.rewriter.rewriter import TypeChangedError
 from coregraft.rewriter.shapes import infer_shapes
-from coregraft.rewriter.text import parse, to_text
 from coregraft.rewriter.types import Const, DType, TensorType
 from coregraft.rewriter.verify import verify
 

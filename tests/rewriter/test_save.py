@@ -12,12 +12,12 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from coregraft.rewriter import wire
 from coregraft.rewriter.errors import GraphError, UsageError
 from coregraft.rewriter.graph import Graph, Op
-from coregraft.rewriter.load import load
-from coregraft.rewriter.save import attribute, function_proto, save, to_model
-from coregraft.rewriter.text import parse
+from coregraft.rewriter.onnx_io import wire
+from coregraft.rewriter.onnx_io.load import load
+from coregraft.rewriter.onnx_io.save import attribute, function_proto, save, to_model
+from coregraft.rewriter.onnx_io.text import parse
 from coregraft.rewriter.types import Array, Const, DType
 
 
@@ -309,7 +309,7 @@ def test_threshold_decides_for_every_constant(tmp_path: Path) -> None:
 
 
 def test_a_model_over_the_limit_of_protobuf_becomes_external(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from coregraft.rewriter import save as module
+    from coregraft.rewriter.onnx_io import save as module
 
     monkeypatch.setattr(module, "MAX_MESSAGE", 300_000)
     g = parse("const w: float[100000] = normal(seed=1)\ny = Neg(w)\noutput y")

@@ -9,11 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from coregraft.rewriter import dim_expr
 from coregraft.rewriter.graph import Graph, Op
-from coregraft.rewriter.save import to_model
-from coregraft.rewriter.shape_site import _RULES, Site, rule, rule_for, tensor
-from coregraft.rewriter.shapes import infer_shapes
+from coregraft.rewriter.onnx_io.save import to_model
+from coregraft.rewriter.shapes import dim_expr, infer_shapes
+from coregraft.rewriter.shapes.site import _RULES, Site, rule, rule_for, tensor
 from coregraft.rewriter.types import Const, DType, TensorType
 
 Array = np.ndarray[Any, Any]

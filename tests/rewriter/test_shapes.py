@@ -10,10 +10,10 @@ import pytest
 from onnx import TypeProto, helper, parser
 
 from coregraft.rewriter.graph import AttrRef, Graph, Op
-from coregraft.rewriter.load import from_model
+from coregraft.rewriter.onnx_io.load import from_model
+from coregraft.rewriter.onnx_io.text import to_text
 from coregraft.rewriter.rewriter import Rewriter
 from coregraft.rewriter.shapes import Inference, common, completed, infer_op_types, infer_shapes, propagated_value
-from coregraft.rewriter.text import to_text
 from coregraft.rewriter.types import Const, DType, OpaqueType, TensorType, ValueType
 
 F, I64, B = DType.FLOAT, DType.INT64, DType.BOOL
@@ -376,7 +376,7 @@ def test_mismatches_are_listed_for_the_top_graph_only() -> None:
 def test_loops_in_loops_end(budget: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every level infers its body until the state settles, the levels inside it each time; past a number of bodies
     the rest stays unknown."""
-    monkeypatch.setattr("coregraft.rewriter.shapes._MAX_BODIES", budget)
+    monkeypatch.setattr("coregraft.rewriter.shapes.inference._MAX_BODIES", budget)
     inner = loop_body(op("Concat", "state state", "new", axis=0))
     for level in range(12):
         nested = with_body("Loop", f"_ go{level} grown{level}", f"last{level} s{level}", body=inner)

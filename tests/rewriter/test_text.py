@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from coregraft.rewriter.errors import GraphError, InputError
 from coregraft.rewriter.graph import AttrRef, Floats, Graph, Op, RawAttr, Strings
-from coregraft.rewriter.text import diff, equal, parse, to_text
+from coregraft.rewriter.onnx_io.text import diff, equal, parse, to_text
 from coregraft.rewriter.types import Const, DType, OpaqueType, TensorType
 
 AUTHORED = """

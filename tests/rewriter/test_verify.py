@@ -11,7 +11,7 @@ import pytest
 
 from coregraft.rewriter.errors import GraphError
 from coregraft.rewriter.graph import Graph, Op
-from coregraft.rewriter.text import parse
+from coregraft.rewriter.onnx_io.text import parse
 from coregraft.rewriter.types import Const, DType, TensorType
 from coregraft.rewriter.verify import verify
 

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
-from coregraft.rewriter import wire
 from coregraft.rewriter.errors import InputError
-from coregraft.rewriter.load import load
+from coregraft.rewriter.onnx_io import wire
+from coregraft.rewriter.onnx_io.load import load
 from coregraft.rewriter.types import Const
 
 WEIGHT = np.random.default_rng(0).integers(0, 256, 1 << 20, np.uint8)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from coregraft.rewriter.types import Array
 from coregraft.verification.compare import TOLERANCES, Tolerance, compare
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from coregraft.rewriter.errors import CoregraftError
-from coregraft.rewriter.text import parse
+from coregraft.rewriter.onnx_io.text import parse
 from coregraft.verification.inputs import draw, given, kinds
 
 TEXT = """

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from coregraft.rewriter.errors import UsageError
 from coregraft.rewriter.graph import Graph
 from coregraft.rewriter.manager import PassManager
-from coregraft.rewriter.text import parse
+from coregraft.rewriter.onnx_io.text import parse
 from coregraft.rewriter.types import Array
 from coregraft.verification.failures import write_bundle
 from coregraft.verification.inputs import draw

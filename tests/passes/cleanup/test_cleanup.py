@@ -15,8 +15,8 @@ from coregraft.passes.cleanup.fuse_transposes import FuseTransposes
 from coregraft.rewriter.contract import Context
 from coregraft.rewriter.execute import run, seeded_inputs
 from coregraft.rewriter.graph import Graph
+from coregraft.rewriter.onnx_io.text import parse, to_text
 from coregraft.rewriter.shapes import infer_shapes
-from coregraft.rewriter.text import parse, to_text
 from coregraft.rewriter.verify import verify
 
 
@@ -100,7 +100,7 @@ def test_rounds_that_do_not_suffice_are_remarked() -> None:
 
 def test_the_same_under_every_hash_seed() -> None:
     script = (
-        "from coregraft.rewriter.text import parse, to_text\n"
+        "from coregraft.rewriter.onnx_io.text import parse, to_text\n"
         "from coregraft.rewriter.shapes import infer_shapes\n"
         "from coregraft.rewriter.contract import Context\n"
         "from coregraft.passes.cleanup.cleanup import Cleanup\n"

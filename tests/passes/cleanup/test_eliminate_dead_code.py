@@ -7,7 +7,7 @@ from onnx.onnx_ml_pb2 import FunctionProto
 
 from coregraft.passes.cleanup.eliminate_dead_code import EliminateDeadCode
 from coregraft.rewriter.contract import Context
-from coregraft.rewriter.load import from_model
+from coregraft.rewriter.onnx_io.load import from_model
 
 
 def function(name: str, op_type: str, domain: str = "") -> FunctionProto:

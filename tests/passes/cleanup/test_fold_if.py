@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from coregraft.passes.cleanup.fold_if import FoldIf
 from coregraft.rewriter.contract import Context
+from coregraft.rewriter.onnx_io.text import parse
 from coregraft.rewriter.shapes import infer_shapes
-from coregraft.rewriter.text import parse
 from coregraft.rewriter.verify import verify
 
 BRANCHES = """

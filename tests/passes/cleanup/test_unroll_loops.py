@@ -7,8 +7,8 @@ import pytest
 from coregraft.passes.cleanup.unroll_loops import UnrollLoops
 from coregraft.rewriter.contract import Context
 from coregraft.rewriter.graph import Graph
+from coregraft.rewriter.onnx_io.text import parse
 from coregraft.rewriter.shapes import infer_shapes
-from coregraft.rewriter.text import parse
 from coregraft.rewriter.verify import verify
 
 LOOP = """

@@ -12,9 +12,9 @@ from onnx import helper, numpy_helper
 
 from coregraft.rewriter.contract import Context, Pass
 from coregraft.rewriter.graph import Graph
-from coregraft.rewriter.load import load
+from coregraft.rewriter.onnx_io.load import load
+from coregraft.rewriter.onnx_io.save import to_model
 from coregraft.rewriter.opset import INTERNAL_OPSET
-from coregraft.rewriter.save import to_model
 from coregraft.rewriter.shapes import infer_shapes
 from coregraft.rewriter.types import Array
 

@@ -11,9 +11,9 @@ import pytest
 
 from coregraft.rewriter.contract import Context, Equivalence
 from coregraft.rewriter.graph import Graph, Op
+from coregraft.rewriter.onnx_io.save import to_model
 from coregraft.rewriter.opset import INTERNAL_OPSET
 from coregraft.rewriter.passes import Rule
-from coregraft.rewriter.save import to_model
 from coregraft.rewriter.target import Target
 from coregraft.rewriter.types import Array, Const, DType, TensorType
 

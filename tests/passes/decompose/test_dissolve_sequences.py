@@ -9,7 +9,7 @@ import pytest
 
 from coregraft.passes.decompose.dissolve_sequences import DissolveSequences
 from coregraft.rewriter.manager import PassManager
-from coregraft.rewriter.text import parse
+from coregraft.rewriter.onnx_io.text import parse
 
 RULE = DissolveSequences()
 

@@ -9,7 +9,7 @@ import pytest
 
 from coregraft.passes.decompose.fuse_log_sum_exp import FuseLogSumExp
 from coregraft.passes.decompose.stabilize_log_sum_exp import StabilizeLogSumExp
-from coregraft.rewriter.text import parse
+from coregraft.rewriter.onnx_io.text import parse
 
 RULE = FuseLogSumExp()
 TEXT = """

@@ -15,7 +15,7 @@ from coregraft.passes.decompose.inline_functions import InlineFunctions
 from coregraft.rewriter.contract import Context
 from coregraft.rewriter.errors import CoregraftError
 from coregraft.rewriter.graph import Graph
-from coregraft.rewriter.load import load
+from coregraft.rewriter.onnx_io.load import load
 from coregraft.rewriter.shapes import infer_shapes
 from coregraft.rewriter.target import Target, frozen_ops
 from coregraft.rewriter.types import Const

@@ -13,9 +13,9 @@ from onnx import helper, numpy_helper
 
 from coregraft.passes.opset.upgrade_opset import UpgradeOpset
 from coregraft.rewriter.graph import Graph
-from coregraft.rewriter.load import from_model
+from coregraft.rewriter.onnx_io.load import from_model
+from coregraft.rewriter.onnx_io.save import to_model
 from coregraft.rewriter.passes import Context
-from coregraft.rewriter.save import to_model
 
 Arrays = Mapping[str, np.ndarray[Any, Any]]
 

@@ -13,7 +13,7 @@ from coregraft.passes.opset.edit import ADAPTERS
 from coregraft.rewriter.errors import UnsupportedError
 from coregraft.rewriter.graph import Graph
 from coregraft.rewriter.manager import PassManager
-from coregraft.rewriter.save import to_model
+from coregraft.rewriter.onnx_io.save import to_model
 
 from .conftest import Model, run, upgraded
 

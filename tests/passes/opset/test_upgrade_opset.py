@@ -10,8 +10,8 @@ from coregraft.passes.opset.upgrade_opset import Upgrade, UpgradeOpset
 from coregraft.rewriter.errors import UnsupportedError
 from coregraft.rewriter.graph import Graph, Op
 from coregraft.rewriter.manager import PassManager
+from coregraft.rewriter.onnx_io.save import to_model
 from coregraft.rewriter.passes import Context
-from coregraft.rewriter.save import to_model
 from coregraft.rewriter.types import DType, TensorType
 
 from .conftest import Model, run, upgraded

@@ -5,8 +5,8 @@ from __future__ import annotations
 import onnx
 from onnx import parser
 
-from coregraft.rewriter.load import from_model
 from coregraft.rewriter.manager import PassManager
+from coregraft.rewriter.onnx_io.load import from_model
 from coregraft.rewriter.types import DType
 
 

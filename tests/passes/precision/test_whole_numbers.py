@@ -9,9 +9,9 @@ import onnxruntime as ort
 
 from coregraft.rewriter.graph import Graph
 from coregraft.rewriter.manager import PassManager
-from coregraft.rewriter.save import to_model
+from coregraft.rewriter.onnx_io.save import to_model
+from coregraft.rewriter.onnx_io.text import parse
 from coregraft.rewriter.target import Target
-from coregraft.rewriter.text import parse
 
 BARE = Target("iOS17", "mlprogram", ops={})
 

@@ -29,7 +29,7 @@ import numpy as np
 
 from coregraft.rewriter.errors import GraphError
 from coregraft.rewriter.graph import AttrRef, Floats, Graph, Op, RawAttr, Strings
-from coregraft.rewriter.text_parser import KEYWORDS, PLAIN, parse
+from coregraft.rewriter.onnx_io.text_parser import KEYWORDS, PLAIN, parse
 from coregraft.rewriter.types import Const, Dim, DType, OpaqueType, ValueType
 
 __all__ = ["diff", "equal", "parse", "to_text"]

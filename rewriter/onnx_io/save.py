@@ -12,12 +12,12 @@ import onnx
 from onnx import AttributeProto, TensorProto
 
 from coregraft.rewriter.errors import GraphError, UsageError
-from coregraft.rewriter.external import Layout, Staged, external_pieces, same_content
 from coregraft.rewriter.graph import AttrRef, Floats, Graph, Op, RawAttr, Strings
-from coregraft.rewriter.load import MODEL_FACTS, import_opsets, value_type
-from coregraft.rewriter.tensors import Stored
+from coregraft.rewriter.onnx_io.external import Layout, Staged, external_pieces, same_content
+from coregraft.rewriter.onnx_io.load import MODEL_FACTS, import_opsets, value_type
+from coregraft.rewriter.onnx_io.tensors import Stored
+from coregraft.rewriter.onnx_io.wire import MAX_MESSAGE, splice_weights
 from coregraft.rewriter.types import Const, DType, OpaqueType, TensorType, ValueType
-from coregraft.rewriter.wire import MAX_MESSAGE, splice_weights
 
 #: Puts the content of a constant into its tensor (raw data, a reference to a file, …).
 Place = Callable[[TensorProto, Const], None]

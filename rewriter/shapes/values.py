@@ -1,7 +1,7 @@
 """What small tensors of shape arithmetic hold, symbols included: ``Shape -> Gather -> Mul -> Concat -> Reshape``.
 
 A *content* is a numpy object array, of the tensor's shape, of at most :data:`MAX_ELEMENTS` elements: an ``int``,
-a ``bool``, a float (a numpy scalar of the tensor's own precision), a :class:`~coregraft.rewriter.dim_expr.Poly`,
+a ``bool``, a float (a numpy scalar of the tensor's own precision), a :class:`~coregraft.rewriter.shapes.dim_expr.Poly`,
 or None where nothing is known.
 """
 
@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from coregraft.rewriter import dim_expr
-from coregraft.rewriter.dim_expr import Poly
 from coregraft.rewriter.graph import AttrRef, Op
 from coregraft.rewriter.schema import attr
+from coregraft.rewriter.shapes import dim_expr
+from coregraft.rewriter.shapes.dim_expr import Poly
 from coregraft.rewriter.types import Array, Const, Dim, DType, TensorType
 
 MAX_ELEMENTS = 64

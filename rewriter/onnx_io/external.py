@@ -12,9 +12,9 @@ from onnx import TensorProto
 
 from coregraft.rewriter.errors import UsageError
 from coregraft.rewriter.graph import Graph
-from coregraft.rewriter.tensors import Stored
+from coregraft.rewriter.onnx_io.tensors import Stored
+from coregraft.rewriter.onnx_io.wire import Piece
 from coregraft.rewriter.types import Const, DType
-from coregraft.rewriter.wire import Piece
 
 _ALIGNMENT = 64
 _LARGEST_HOLE = 1 << 16

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from coregraft.rewriter.dim_expr import Poly
 from coregraft.rewriter.graph import Op
 from coregraft.rewriter.schema import attr
-from coregraft.rewriter.shape_site import Known, Site, Types, axis_of, broadcast, rule, tensor, total
+from coregraft.rewriter.shapes.dim_expr import Poly
+from coregraft.rewriter.shapes.site import Known, Site, Types, axis_of, broadcast, rule, tensor, total
 from coregraft.rewriter.types import DType
 
 _REDUCTIONS = "L1 L2 LogSum LogSumExp Max Mean Min Prod Sum SumSquare"

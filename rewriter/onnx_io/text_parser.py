@@ -1,4 +1,4 @@
-"""The reader of the text form; its grammar is in :mod:`coregraft.rewriter.text`."""
+"""The reader of the text form; its grammar is in :mod:`coregraft.rewriter.onnx_io.text`."""
 
 from __future__ import annotations
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
-from coregraft.rewriter.dim_expr import Poly, as_dim, known
 from coregraft.rewriter.graph import Op
-from coregraft.rewriter.shape_values import Content, ints, is_open
+from coregraft.rewriter.shapes.dim_expr import Poly, as_dim, known
+from coregraft.rewriter.shapes.values import Content, ints, is_open
 from coregraft.rewriter.types import DType, TensorType, ValueType
 
 Known = int | Poly | None

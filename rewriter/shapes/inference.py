@@ -1,8 +1,8 @@
 """Types for every value: dtype, shape, symbolic dims kept and computed with.
 
-One sweep in dependency order. An op's result types come from our own rule (:mod:`~coregraft.rewriter.shape_rules`)
+One sweep in dependency order. An op's result types come from our own rule (:mod:`~coregraft.rewriter.shapes.rules`)
 or else from onnx's inference for that one op; weights are never read. Small tensors of shape arithmetic are followed
-with their symbols (:mod:`~coregraft.rewriter.shape_values`). What inference says wins over what the file declares;
+with their symbols (:mod:`~coregraft.rewriter.shapes.values`). What inference says wins over what the file declares;
 where it says nothing, the declaration stands.
 """
 
@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from coregraft.rewriter import shape_rules, shape_rules_compute, shape_values  # noqa: F401  # they register rules
 from coregraft.rewriter.graph import AttrRef, Graph, Op
 from coregraft.rewriter.opset import INTERNAL_OPSET
-from coregraft.rewriter.shape_schema import schema_types
-from coregraft.rewriter.shape_site import Site, rule_for
-from coregraft.rewriter.shape_values import Content
+from coregraft.rewriter.shapes import rules, rules_compute, values  # noqa: F401  # they register rules
+from coregraft.rewriter.shapes.schema import schema_types
+from coregraft.rewriter.shapes.site import Site, rule_for
+from coregraft.rewriter.shapes.values import Content
 from coregraft.rewriter.types import Const, Dim, DType, TensorType, ValueType
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def infer_op_types(g: Graph, op_id: int) -> list[ValueType | None]:
 def propagated_value(g: Graph, value: str) -> tuple[Dim, ...] | None:
     """What a small integer tensor of rank 0 or 1 holds, as dims (formulas for symbols, None for an unknown element);
     None when nothing is known, not even how many elements it has."""
-    return shape_values.dims(_content(g, value, {}))
+    return values.dims(_content(g, value, {}))
 
 
 class Inference:
@@ -99,7 +99,7 @@ class Inference:
             for value, kind in zip(op.outputs, types, strict=False):
                 if value and kind is not None:
                     self._set_type(value, kind)
-            if shape_values.follows(op) and _is_small(g.type_of(op.outputs[0])):
+            if values.follows(op) and _is_small(g.type_of(op.outputs[0])):
                 self._follow(op)
 
     # ---------------------------------------------------------------- what is known of a value
@@ -116,7 +116,7 @@ class Inference:
         if value not in self.contents:
             data = self.g._node.get(value)
             if data is not None and data["const"] is not None:
-                self.contents[value] = shape_values.of_const(data["const"])
+                self.contents[value] = values.of_const(data["const"])
             elif self.outer is None or value in self.inputs or (data is not None and self.g._pred[value]):
                 return None
             else:
@@ -143,7 +143,7 @@ class Inference:
     def _follow(self, op: Op) -> None:
         kinds = [self.g.tensor_type(v) if v else None for v in op.inputs]
         operands = [self.content(v) if v and _is_small(k) else None for v, k in zip(op.inputs, kinds, strict=True)]
-        for value, content in zip(op.outputs, shape_values.evaluate(op, operands, kinds), strict=False):
+        for value, content in zip(op.outputs, values.evaluate(op, operands, kinds), strict=False):
             if value and content is not None:
                 self.contents[value] = content
 
@@ -203,7 +203,7 @@ class Inference:
         return self.memo[key]
 
     def _by_schema(self, op: Op, types: Sequence[ValueType | None]) -> list[ValueType | None]:
-        if shape_values.is_open(op):
+        if values.is_open(op):
             return [None] * len(op.outputs)
         data = tuple(self._data(v, kind) for v, kind in zip(op.inputs, types, strict=True))
         if any(isinstance(d, Const) for d in data):
@@ -291,8 +291,8 @@ def _loop(run: Inference, op: Op, types: Sequence[ValueType | None]) -> _Bodies:
     state = list(types[2:])
     counters = [TensorType(DType.INT64, ()), TensorType(DType.BOOL, ())]
     body, results = _fixpoint(run, op.attrs["body"], counters, state, [], 1)
-    trips = shape_values.ints(run.content(op.inputs[0]) if op.inputs[0] else None)
-    goes_on = shape_values.ints(body.content(next(iter(body.g.outputs.values())))) == [1]
+    trips = values.ints(run.content(op.inputs[0]) if op.inputs[0] else None)
+    goes_on = values.ints(body.content(next(iter(body.g.outputs.values())))) == [1]
     count: Dim = trips[0] if trips and goes_on else None
     stacked = [_prefixed(count, kind, 0) for kind in results[1 + len(state) :]]
     return {"body": body.g}, [*results[1 : 1 + len(state)], *stacked]
@@ -364,7 +364,7 @@ def _is_small(kind: ValueType | None) -> bool:
         if not isinstance(d, int):
             return False
         size *= d
-    return size <= shape_values.MAX_ELEMENTS
+    return size <= values.MAX_ELEMENTS
 
 
 def _content(g: Graph, value: str, cache: dict[str, Content | None]) -> Content | None:
@@ -377,15 +377,15 @@ def _content(g: Graph, value: str, cache: dict[str, Content | None]) -> Content 
             continue
         const, producer = g.const(v), g.producer(v)
         op = None if producer is None else g.op(producer)
-        if op is None or len(cache) > _MAX_CONE or not shape_values.follows(op) or not _may_be_small(g, v):
-            cache[v] = None if const is None else shape_values.of_const(const)
+        if op is None or len(cache) > _MAX_CONE or not values.follows(op) or not _may_be_small(g, v):
+            cache[v] = None if const is None else values.of_const(const)
             continue
         operands = () if op.type in ("Shape", "Size") else tuple(i for i in op.inputs if i)
         if missing := [i for i in operands if i not in cache]:
             waiting += missing
             continue
         contents = [cache.get(i) for i in op.inputs]
-        results = shape_values.evaluate(op, contents, [g.tensor_type(i) if i else None for i in op.inputs])
+        results = values.evaluate(op, contents, [g.tensor_type(i) if i else None for i in op.inputs])
         cache.update((o, c) for o, c in zip(op.outputs, results, strict=False) if o)
     return cache[value]
 

@@ -22,9 +22,9 @@ from onnx_graphsurgeon.util import misc
 
 from coregraft.rewriter.errors import GraphError, InputError
 from coregraft.rewriter.graph import AttrRef, Floats, Graph, Op, RawAttr, Strings
-from coregraft.rewriter.load import from_model, value_type
-from coregraft.rewriter.save import tensor_proto, to_model, type_proto
-from coregraft.rewriter.tensors import TensorReader
+from coregraft.rewriter.onnx_io.load import from_model, value_type
+from coregraft.rewriter.onnx_io.save import tensor_proto, to_model, type_proto
+from coregraft.rewriter.onnx_io.tensors import TensorReader
 from coregraft.rewriter.types import Array, Const, DType, TensorType, ValueType
 
 #: The attribute of a gs object that holds what it stands for.

@@ -1,7 +1,7 @@
 """From an ONNX file to a :class:`~coregraft.rewriter.graph.Graph`, the weights left where they are.
 
 What a graph cannot say in its own terms (a tensor's storage field, doc strings, denotations) travels as residue:
-the serialized message without what the graph does say. Only :mod:`coregraft.rewriter.save` reads it.
+the serialized message without what the graph does say. Only :mod:`coregraft.rewriter.onnx_io.save` reads it.
 
 Facts in ``g.graph`` beside those of :class:`Graph`: ``ir_version``, ``producer_name``, ``producer_version``,
 ``domain``, ``model_version``, ``doc_string`` (each present only if the file has it), ``metadata`` (pairs),
@@ -23,10 +23,10 @@ import onnx
 from google.protobuf.message import DecodeError
 from onnx import AttributeProto
 
-from coregraft.rewriter import wire
 from coregraft.rewriter.errors import GraphError, InputError
 from coregraft.rewriter.graph import AttrRef, Floats, Graph, Op, RawAttr, Strings
-from coregraft.rewriter.tensors import TensorReader, check_utf8, text
+from coregraft.rewriter.onnx_io import wire
+from coregraft.rewriter.onnx_io.tensors import TensorReader, check_utf8, text
 from coregraft.rewriter.types import Const, DType, OpaqueType, TensorType, ValueType
 
 OLDEST_OPSET, NEWEST_OPSET = 7, 28

@@ -6,10 +6,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from types import MappingProxyType
 
-from coregraft.rewriter import dim_expr
 from coregraft.rewriter.errors import UsageError
 from coregraft.rewriter.graph import Graph
-from coregraft.rewriter.shapes import Inference, Mismatch
+from coregraft.rewriter.shapes import Inference, Mismatch, dim_expr
 from coregraft.rewriter.types import Dim, TensorType
 
 

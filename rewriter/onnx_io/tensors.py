@@ -12,8 +12,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto
 
-from coregraft.rewriter import wire
 from coregraft.rewriter.errors import InputError
+from coregraft.rewriter.onnx_io import wire
 from coregraft.rewriter.types import Array, Const, DType
 
 _MAX_SIZE = 1 << 48

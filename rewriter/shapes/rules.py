@@ -8,10 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from coregraft.rewriter import dim_expr
-from coregraft.rewriter.dim_expr import Poly
 from coregraft.rewriter.schema import attr
-from coregraft.rewriter.shape_site import Known, Site, Types, as_shape, axis_of, broadcast, product, rule, tensor, total
+from coregraft.rewriter.shapes import dim_expr
+from coregraft.rewriter.shapes.dim_expr import Poly
+from coregraft.rewriter.shapes.site import (
+    Known,
+    Site,
+    Types,
+    as_shape,
+    axis_of,
+    broadcast,
+    product,
+    rule,
+    tensor,
+    total,
+)
 from coregraft.rewriter.types import DType, TensorType
 
 _UNARY = (
