@@ -80,6 +80,7 @@ PASSES: dict[str, str] = {
     "stabilize-log-sum-exp": "coregraft.passes.decompose.stabilize_log_sum_exp:StabilizeLogSumExp",
     "stabilize-mish": "coregraft.passes.decompose.stabilize_mish:StabilizeMish",
     "stabilize-softplus": "coregraft.passes.decompose.stabilize_softplus:StabilizeSoftplus",
+    "two-pass-variance": "coregraft.passes.precision.two_pass_variance:TwoPassVariance",
     "unroll-gru": "coregraft.passes.decompose.unroll_gru:UnrollGru",
     "unroll-loops": "coregraft.passes.cleanup.unroll_loops:UnrollLoops",
     "unroll-lstm": "coregraft.passes.decompose.unroll_lstm:UnrollLstm",

@@ -30,7 +30,7 @@ FUSE = (
     "fuse-softmax",
 )
 #: Forms that coremltools or the hardware gets wrong.
-ORDER = ("root-of-square", "reciprocal-of-conv", "private-conv-bias", "order-residual")
+ORDER = ("two-pass-variance", "root-of-square", "reciprocal-of-conv", "private-conv-bias", "order-residual")
 #: Dilated convolutions, and convolutions in canonical form.
 CONVOLUTIONS = ("replace-dilated-conv", "cancel-phase-pairs", "canonical-conv-transpose", "lift-conv3d")
 #: What a target lacks, in terms of what it has.
