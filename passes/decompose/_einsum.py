@@ -269,16 +269,12 @@ def _plans(a: Term, b: Term, keep: set[str]) -> Iterable[_MatMul]:
         for source in (left, right):
             summed = tuple(x for x in source.labels if x not in keep and x in left.labels and x in right.labels)
             if batch:
-                yield from (_batched(left, right, batch, rows, columns, summed),)
+                yield _MatMul(left, right, batch, batch, rows, columns, summed)
                 continue
             for n in range(min(len(rows), MAX_RANK - 2) + 1):
                 yield _MatMul(left, right, rows[:n], (), rows[n:], columns, summed)
             for n in range(1, min(len(columns), MAX_RANK - 2) + 1):
                 yield _MatMul(left, right, (), columns[:n], rows, columns[n:], summed)
-
-
-def _batched(left: Term, right: Term, batch: Labels, rows: Labels, columns: Labels, summed: Labels) -> _MatMul:
-    return _MatMul(left, right, batch, batch, rows, columns, summed)
 
 
 def _move_cost(have: Labels, want: Labels, constant: bool) -> int:

@@ -55,6 +55,9 @@ def read(node: OpView, prefix: str, targets: int, max_elements: int) -> Ensemble
     kinds = sorted(set(modes) - {"LEAF"})
     if len(kinds) > 1 or any(k not in _COMPARE for k in kinds):
         return NoMatch("its nodes compare in more than one way: {}", ", ".join(kinds))
+    broken = _malformed(node, prefix, targets)
+    if broken is not None:
+        return NoMatch("its trees are malformed: {}", broken)
     keys = list(zip(node.attr("nodes_treeids"), node.attr("nodes_nodeids"), strict=True))
     place = {key: i for i, key in enumerate(keys)}
     weights: dict[tuple[int, int], Array] = {}
@@ -66,6 +69,8 @@ def read(node: OpView, prefix: str, targets: int, max_elements: int) -> Ensemble
     for root in _roots(keys, modes, fan, place):
         paths[keys[root][0]] = list(_leaves(root, keys, modes, fan, place))
     nodes = {tree: sorted({i for _, path in leaves for i, _ in path}) for tree, leaves in paths.items()}
+    if sum(len(nodes[tree]) + len(paths[tree]) for tree in paths) != len(keys):
+        return NoMatch("its trees are malformed: there are nodes that no root leads to")
     n_nodes, n_leaves = max(1, *(len(v) for v in nodes.values())), max(len(v) for v in paths.values())
     if len(paths) * n_nodes * n_leaves > max_elements:
         return NoMatch(
@@ -96,6 +101,26 @@ def read(node: OpView, prefix: str, targets: int, max_elements: int) -> Ensemble
     return found
 
 
+def _malformed(node: OpView, prefix: str, targets: int) -> str | None:
+    """What keeps the nodes from being a forest with one root a tree, or None."""
+    columns = [node.attr(f"nodes_{what}") or () for what in ("treeids", "nodeids", "modes", "featureids", "values")]
+    fan = [node.attr(f"nodes_{what}") or () for what in ("truenodeids", "falsenodeids")]
+    weights = [node.attr(f"{prefix}_{what}") or () for what in ("treeids", "nodeids", "ids", "weights")]
+    if len({len(c) for c in (*columns, *fan)}) != 1 or len({len(c) for c in weights}) != 1 or not columns[0]:
+        return "lists that belong together differ in length, or are empty"
+    keys = list(zip(columns[0], columns[1], strict=True))
+    children = [(keys[i][0], side[i]) for i, mode in enumerate(columns[2]) if mode != "LEAF" for side in fan]
+    known, reached = set(keys), set(children)
+    if len(known) != len(keys) or not reached <= known:
+        return "a node is there twice, or leads to one that is not there"
+    roots = [key for key in keys if key not in reached]
+    if len(reached) != len(children) or sorted(tree for tree, _ in roots) != sorted(set(columns[0])):
+        return "two nodes lead to the same one, or a tree has no root of its own"
+    if not all(0 <= target < targets for target in weights[2]) or min(columns[3]) < 0:
+        return "a target or a feature is out of range"
+    return None
+
+
 def _roots(
     keys: Sequence[tuple[int, int]], modes: Sequence[str], fan: Sequence[Any], place: dict[Any, int]
 ) -> list[int]:
@@ -112,8 +137,6 @@ def _leaves(root: int, keys: Any, modes: Any, fan: Any, place: Any) -> Any:
         if modes[i] == "LEAF":
             yield i, path
             continue
-        if len(path) > len(keys):
-            raise ValueError("a tree has a cycle")
         for turn, side in ((-1, fan[1]), (1, fan[0])):
             todo.append((place[keys[i][0], side[i]], (*path, (i, turn))))
 

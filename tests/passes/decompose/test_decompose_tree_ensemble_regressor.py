@@ -56,3 +56,20 @@ def test_the_leaves_by_hand(harness: Any) -> None:
 def test_declines_the_greatest_leaf(harness: Any) -> None:
     g, _ = harness.graph("TreeEnsembleRegressor", [X], domain="ai.onnx.ml", aggregate_function="MAX", **ATTRS)
     harness.declines(RULE, g, "aggregate_function is MAX")
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"nodes_truenodeids": (1, 0, 0, 0, 0, 0)}, "no root leads to"),
+        ({"nodes_modes": ("LEAF",) * 6}, "no root of its own"),
+        ({"nodes_truenodeids": (1, 0, 1, 0, 0, 0)}, "two nodes lead to the same one"),
+        ({"nodes_truenodeids": (1, 0, 9, 0, 0, 0)}, "one that is not there"),
+        ({"nodes_truenodeids": (1, 0)}, "differ in length"),
+        ({"target_ids": (0, 0, 0, 2)}, "out of range"),
+        ({"nodes_featureids": (0, 0, -1, 0, 0, 0)}, "out of range"),
+    ],
+)
+def test_declines_what_is_no_forest(harness: Any, change: dict[str, Any], reason: str) -> None:
+    g, _ = harness.graph("TreeEnsembleRegressor", [X], domain="ai.onnx.ml", **(ATTRS | change))
+    harness.declines(RULE, g, reason)
