@@ -151,6 +151,16 @@ def _manifest(entries: list[tuple[str, str, str]]) -> str:
     return json.dumps(manifest, indent=4, sort_keys=True) + "\n"
 
 
+def move(source: Path, path: Path) -> None:
+    """Move a package on the same file system to ``path``, in place of what stands there.
+
+    Raises:
+        UsageError: ``output-unwritable``.
+    """
+    with _placed(path) as fresh:
+        source.rename(fresh)
+
+
 @contextlib.contextmanager
 def _placed(path: Path) -> Iterator[Path]:
     """A path to write to beside ``path``; it takes the place of ``path`` if the block succeeds, else it is removed.

@@ -139,5 +139,5 @@ def _draw(kind: Kind, shape: tuple[int, ...], rng: np.random.Generator) -> Array
         grid = np.linspace(0.0, 6.0, last)
         return np.asarray(np.clip(0.5 + 0.3 * np.sin(grid) + 0.15 * rng.standard_normal(shape), 0.0, 1.0))
     if kind.name == "audio":
-        return 0.3 * np.sin(np.arange(last) * 0.05) + 0.05 * rng.standard_normal(shape)
+        return np.asarray(0.3 * np.sin(np.arange(last) * 0.05) + 0.05 * rng.standard_normal(shape))
     return rng.standard_normal(shape)

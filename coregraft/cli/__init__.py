@@ -14,7 +14,9 @@ COMMANDS = {
     "demo": "Show everything on a small network that needs no download.",
     "explain": "Explain a rule, by its code or name.",
     "passes": "List the passes and rules.",
+    "reduce": "Shrink a failing model to the smallest part that still fails.",
     "rewrite": "Rewrite an ONNX model, ONNX to ONNX.",
+    "verify": "Compare a package with the model it was made from.",
 }
 
 

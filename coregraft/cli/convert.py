@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import click
 
-from coregraft.cli.envelope import Outcome, finish, json_option, progress
+from coregraft.cli.envelope import FINDINGS, OK, Outcome, finish, json_option, progress
 from coregraft.cli.options import (
     dim_option,
     format_option,
@@ -44,6 +44,9 @@ from coregraft.cli.options import (
     show_default=True,
     help="coremltools' own passes; six of its default ones change results.",
 )
+@click.option(
+    "--verify/--no-verify", "verified", default=True, help="Compare the package with the model before it gets its name."
+)
 @json_option
 def command(as_json: bool, **options: Any) -> None:
     """Convert MODEL to a Core ML package.
@@ -70,9 +73,11 @@ def convert(
     passes: str | None,
     fallback: str,
     coremltools_pipeline: str,
+    verified: bool,
 ) -> Outcome:
     from coregraft.cli.report import print_passes
     from coregraft.lowering import convert as lowering
+    from coregraft.verification.gate import Gated, save_verified
 
     done = lowering.convert(
         model,
@@ -85,9 +90,11 @@ def convert(
         fallback=fallback,
         coremltools_pipeline=coremltools_pipeline,
     )
-    written = [str(path) for path in done.save(output)]
+    gate = save_verified(model, done, output) if verified else Gated(tuple(done.save(output)), None, True)
     report = done.report
-    result = {"model": model, "written": written, **report.as_dict()}
+    written = [str(path) for path in gate.written]
+    verification = None if gate.verification is None else gate.verification.as_dict()
+    result = {"model": model, "written": written, **report.as_dict(), "verification": verification}
 
     def show() -> None:
         print_passes(report.passes)
@@ -98,7 +105,12 @@ def convert(
         )
         for entry in report.fallbacks:
             click.echo("custom layer: " + ", ".join(f"{k} {v}" for k, v in entry.items()))
+        if gate.verification is not None:
+            for c in gate.verification.outputs:
+                figure = c.relative_l2 if c.relative_l2 is not None else c.mismatches
+                click.echo(f"output {c.name}: {'ok' if c.ok else 'WRONG: ' + c.why} ({figure or 0:.2g})")
         for path in written:
             click.echo(f"wrote {path}")
 
-    return Outcome(result, show, warnings=list(report.warnings))
+    code = OK if gate.passed else FINDINGS
+    return Outcome(result, show, code, warnings=[*report.warnings, *gate.warnings])

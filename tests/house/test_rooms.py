@@ -14,7 +14,7 @@ import coregraft
 
 ROOT = Path(__file__).parents[2]
 #: Rooms from the engine outwards: each may import those before it, and itself.
-ROOMS = ("rewriter", "passes", "lowering", "custom_layers", "cli")
+ROOMS = ("rewriter", "passes", "lowering", "custom_layers", "verification", "cli")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 SETUPTOOLS = PROJECT["tool"]["setuptools"]
 

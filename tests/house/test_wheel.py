@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-ROOMS = ("coregraft", "rewriter", "passes", "lowering", "custom_layers")
+ROOMS = ("coregraft", "rewriter", "passes", "lowering", "custom_layers", "verification")
 
 
 @pytest.fixture(scope="module")

@@ -48,7 +48,7 @@ def test_the_same_infinities_are_equal() -> None:
 
 def test_shapes_must_agree_except_for_scalars() -> None:
     assert "shape" in compare("y", X, X.reshape(7, 4), FP32).why
-    assert compare("y", np.float32(2).reshape(()), np.array([2.0], np.float32), FP32).ok
+    assert compare("y", np.full((), 2.0, np.float32), np.array([2.0], np.float32), FP32).ok
     assert not compare("y", np.zeros((1, 1), np.float32), np.zeros(1, np.float32), FP32).ok
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -76,7 +78,7 @@ def test_symbolic_inputs_cannot_be_drawn() -> None:
 @pytest.mark.parametrize(
     "arrays", [{}, {"x": np.zeros((2, 3)), "z": np.zeros(1)}, {"x": np.zeros((3, 2))}, {"q": np.zeros((2, 3))}]
 )
-def test_given_inputs_are_checked(arrays: dict[str, np.ndarray]) -> None:  # type: ignore[type-arg]
+def test_given_inputs_are_checked(arrays: dict[str, np.ndarray[Any, Any]]) -> None:
     g = parse("input x: float[2,3]\ny = Relu(x)\noutput y\n")
     with pytest.raises(CoregraftError) as caught:
         given(g, arrays)
