@@ -109,7 +109,7 @@ class Lifter:
         """An operand that is known when the package is compiled: an array, or a number or string where it is a
         scalar; None when it is absent or computed. Floats come as float32."""
         refs = op.inputs.get(key, ())
-        const = self._const_of(refs[0]) if len(refs) == 1 else None
+        const = self.constant(refs[0]) if len(refs) == 1 else None
         if const is None:
             return None
         array = carried(const).numpy()
@@ -118,8 +118,12 @@ class Lifter:
     def held(self, op: MilOp, key: str) -> Const | None:
         """As :meth:`const`, as the constant itself, whose values may still be on disk; None when it is computed."""
         refs = op.inputs.get(key, ())
-        const = self._const_of(refs[0]) if len(refs) == 1 else None
+        const = self.constant(refs[0]) if len(refs) == 1 else None
         return None if const is None else carried(const)
+
+    def constant(self, ref: Ref) -> Const | None:
+        """The constant that a reference means, as it is stored; None when it is computed."""
+        return ref if isinstance(ref, Const) else self._lookup(ref)[1].const
 
     def need(self, op: MilOp, key: str) -> Any:
         """As :meth:`const`, for an operand that must be there and constant.
@@ -143,12 +147,14 @@ class Lifter:
             InputError: ``package-broken``: the operand is absent or no tensor.
         """
         refs = op.inputs.get(key, ())
-        found = refs[0].type if refs and isinstance(refs[0], Const) else None
-        if refs and isinstance(refs[0], str):
-            found = self._lookup(refs[0])[1].type
+        found = self.ref_type(refs[0]) if refs else None
         if found is None:
             raise InputError("package-broken", f'the op has no tensor as "{key}"', node=op.label)
         return found
+
+    def ref_type(self, ref: Ref) -> TensorType | None:
+        """The type that MIL declares of a value; None where it is no tensor."""
+        return ref.type if isinstance(ref, Const) else self._lookup(ref)[1].type
 
     def rank(self, op: MilOp, key: str) -> int:
         """The rank of an operand.
@@ -368,9 +374,6 @@ class Lifter:
             scope = scope._parent
         node = self._current.label if self._current is not None else name
         raise InputError("package-broken", f'value "{name}" is used before it is defined', node=node)
-
-    def _const_of(self, ref: Ref) -> Const | None:
-        return ref if isinstance(ref, Const) else self._lookup(ref)[1].const
 
     def _value_of(self, ref: Ref) -> str:
         if isinstance(ref, Const):
