@@ -108,7 +108,10 @@ def _region(before: Graph, after: Graph) -> tuple[set[int], list[tuple[str, str]
     """The ops that are new or changed, and (old value, new value) pairs to be compared."""
     region = {i for i, op in after.ops() if i not in before or before.op(i) != op}
     pairs = [
-        (v, v) for i in sorted(region) for v in after.op(i).outputs if v and v in before and before.producer(v) is not None
+        (v, v)
+        for i in sorted(region)
+        for v in after.op(i).outputs
+        if v and v in before and before.producer(v) is not None
     ]
     for name, new in after.outputs.items():
         old = before.outputs.get(name)

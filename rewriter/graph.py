@@ -249,14 +249,13 @@ class Graph(nx.DiGraph):  # type: ignore[misc]  # networkx is untyped
             type: its type; taken from ``const`` when that is given.
             const: its content, which makes the value an initializer.
         """
-        if type is None and const is not None:
-            type = const.type
+        kind = const.type if type is None and const is not None else type
         data = self._node.get(name)
         if data is None:
-            self.add_node(name, type=type, const=const)
+            self.add_node(name, type=kind, const=const)
             return name
-        if type is not None:
-            data["type"] = type
+        if kind is not None:
+            data["type"] = kind
         if const is not None:
             data["const"] = const
         return name

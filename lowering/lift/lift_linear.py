@@ -38,17 +38,13 @@ def linear(l: Lifter, op: MilOp) -> None:
 def matmul(l: Lifter, op: MilOp) -> None:
     """``MatMul``, whose rules for vectors and for broadcasting are those that MIL documents."""
     sides = []
-    result = l.out_type(op)
+    result = l.out_type(op).dtype
     for key in ("x", "y"):
         value, rank = l.operand(op, key), l.rank(op, key)
         if rank > 1 and scalar(l, op, f"transpose_{key}", False):
             value = l.emit("Transpose", [value], {"perm": (*range(rank - 2), rank - 1, rank - 2)})
-        sides.append(_as(l, value, l.type(op, key).dtype, result.dtype))
-    ranks = [l.rank(op, "x"), l.rank(op, "y")]
-    expected = max(ranks) - ranks.count(1) if 1 in ranks else max(ranks)
-    if 1 in ranks and result.rank != expected:
-        l.undefined(op, f"a vector times rank {max(ranks)} has rank {expected} as documented, and {result.rank} as "
-                        "inferred; the documentation is followed")  # fmt: skip
+        sides.append(_as(l, value, l.type(op, key).dtype, result))
+    _check_vector(l, op)
     l.emit("MatMul", sides, None, [l.out(op)])
 
 
@@ -72,6 +68,21 @@ def attention(l: Lifter, op: MilOp) -> None:
         scores = l.emit("Add", [scores, mask])
     weights = l.emit("Softmax", [scores], {"axis": -1})
     l.emit("MatMul", [weights, l.operand(op, "value")], None, [l.out(op)])
+
+
+def _check_vector(l: Lifter, op: MilOp) -> None:
+    """Report a product with a vector whose documented shape is not the declared one."""
+    shapes = [l.type(op, key).static_shape for key in ("x", "y")]
+    declared = l.out_type(op).static_shape
+    if 1 not in (l.rank(op, "x"), l.rank(op, "y")) or declared is None:
+        return
+    x, y = shapes
+    if x is None or y is None:
+        return
+    documented = (*y[:-2], *y[-1:]) if len(x) == 1 < len(y) else x[:-1]
+    if documented != declared:
+        l.undefined(op, f"its documented result has the shape {documented}, the type inference says {declared}; "
+                        "the documentation is followed")  # fmt: skip
 
 
 def _turned(weight: Const) -> Const:

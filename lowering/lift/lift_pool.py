@@ -51,8 +51,8 @@ def max_pool(l: Lifter, op: MilOp) -> None:
     windows = _windows(l, op)
     x = l.operand(op, "x")
     if windows.some_empty:
-        l.undefined(op, "a window lies in the padding entirely; its maximum is taken as -infinity")
-        x, windows = _padded(l, x, windows, -np.inf)
+        l.undefined(op, "a window lies in the padding entirely; its maximum is taken as the lowest fp32 number")
+        x, windows = _padded(l, x, windows, float(np.finfo(np.float32).min))
     l.emit("MaxPool", [x], windows.attrs, [l.out(op)])
 
 

@@ -20,6 +20,23 @@ from coregraft.rewriter.types import Array
 Build = Callable[..., Any]
 
 
+class _Ops:
+    """coremltools' op builder, imported when the first op is asked for."""
+
+    def __getattr__(self, name: str) -> Any:
+        from coremltools.converters.mil.mil import Builder
+
+        return getattr(Builder, name)
+
+
+mb: Any = _Ops()
+
+
+def floats(values: Any) -> Array:
+    """An fp32 array."""
+    return np.array(values, np.float32)
+
+
 @dataclass(frozen=True)
 class Lifted:
     """A program, the graph that was lifted from its package, and what the graph computes by output name."""
@@ -41,7 +58,6 @@ class Lifted:
 def program_of(build: Build, feeds: Mapping[str, Array], target: str = "iOS15", **specs: Any) -> Any:
     """A MIL program with one input per feed; ``specs`` replaces the declared type of some."""
     import coremltools as ct
-    from coremltools.converters.mil.mil import Builder as mb
     from coremltools.converters.mil.mil import Function, Program
     from coremltools.converters.mil.mil.types.type_mapping import numpy_type_to_builtin_type
 

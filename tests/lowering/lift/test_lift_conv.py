@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.lowering.lift.one_op import agree, lifted, refusal
+from tests.lowering.lift.one_op import agree, floats, lifted, mb, refusal
 
 
 def _draw(*shape: int) -> Any:
@@ -17,8 +17,6 @@ def _draw(*shape: int) -> Any:
 
 
 def _conv(x_shape: tuple[int, ...], w_shape: tuple[int, ...], target: str = "iOS15", **options: Any) -> Any:
-    from coremltools.converters.mil.mil import Builder as mb
-
     want, doubts = options.pop("want", None), options.pop("doubts", 0)
     w = options.pop("weight", None)
     w = _draw(*w_shape) if w is None else w
@@ -47,8 +45,6 @@ def test_any_geometry(data: st.DataObject) -> None:
 @settings(max_examples=25, deadline=None, derandomize=True)
 @given(st.data())
 def test_any_transposed_geometry(data: st.DataObject) -> None:
-    from coremltools.converters.mil.mil import Builder as mb
-
     n = data.draw(st.integers(1, 3))
     groups = data.draw(st.sampled_from([1, 2]))
     kernel = [data.draw(st.integers(2, 3)) for _ in range(n)]
@@ -90,14 +86,12 @@ def test_same_lower(kernel: int, stride: int, doubts: int) -> None:
 
 
 def test_same_of_a_size_that_is_not_fixed() -> None:
-    import coremltools as ct
-    from coremltools.converters.mil.mil import Builder as mb
-    from coremltools.converters.mil.mil import get_new_symbol
+    from coremltools.converters.mil.mil import get_new_symbol, types
 
     from tests.lowering.lift.one_op import lift_program, program_of, run_graph
 
     x, w = _draw(1, 2, 7), _draw(3, 2, 4)
-    free = mb.placeholder(shape=(1, 2, get_new_symbol()), dtype=ct.converters.mil.mil.types.fp32)
+    free = mb.placeholder(shape=(1, 2, get_new_symbol()), dtype=types.fp32)
     program = program_of(lambda x: mb.conv(x=x, weight=w, pad_type="same", strides=[2]), {"x": x}, x=free)
     graph = lift_program(program)
     (result,) = run_graph(graph, {"x": x}).values()
@@ -111,22 +105,16 @@ def test_a_pad_that_is_ignored_is_reported() -> None:
 
 
 def test_weights_computed_at_run_time() -> None:
-    from coremltools.converters.mil.mil import Builder as mb
-
     feeds = {"x": _draw(1, 2, 6, 6), "w": _draw(3, 2, 3, 3)}
     agree(lambda x, w: mb.conv(x=x, weight=w, pad_type="valid"), feeds)
 
 
 def test_weights_of_another_precision() -> None:
-    from coremltools.converters.mil.mil import Builder as mb
-
     w, b = _draw(3, 2, 3, 3).astype(np.float16), _draw(3).astype(np.float16)
     agree(lambda x: mb.conv(x=x, weight=w, bias=b), {"x": _draw(1, 2, 6, 6)}, "iOS17")
 
 
 def test_fp16_is_rounded_once() -> None:
-    from coremltools.converters.mil.mil import Builder as mb
-
     x, w = _draw(1, 8, 4, 4).astype(np.float16), _draw(3, 8, 3, 3).astype(np.float16)
 
     def build(x: Any) -> Any:
@@ -141,21 +129,18 @@ def test_fp16_is_rounded_once() -> None:
 
 @pytest.mark.parametrize("kernel, stride, doubts", [(2, 2, 0), (4, 2, 0), (3, 2, 1), (3, 1, 0), (2, 3, 1)])
 def test_transposed_same(kernel: int, stride: int, doubts: int) -> None:
-    from coremltools.converters.mil.mil import Builder as mb
-
     x, w = _draw(1, 2, 4), _draw(2, 3, kernel)
     full = np.zeros((1, 3, max((4 - 1) * stride + kernel, 4 * stride)), np.float32)
     for i in range(4):
         full[:, :, i * stride : i * stride + kernel] += np.einsum("nc,cok->nok", x[:, :, i], w)
     begin = max(kernel - stride, 0) // 2
     want = full[:, :, begin : begin + 4 * stride]
-    agree(lambda x: mb.conv_transpose(x=x, weight=w, pad_type="same", strides=[stride]), {"x": x}, want=want, doubts=doubts)
+    options = {"weight": w, "pad_type": "same", "strides": [stride]}
+    agree(lambda x: mb.conv_transpose(x=x, **options), {"x": x}, want=want, doubts=doubts)
 
 
 @pytest.mark.parametrize("extra, doubts", [(0, 0), (1, 1), (-1, 1)])
 def test_transposed_output_shape(extra: int, doubts: int) -> None:
-    from coremltools.converters.mil.mil import Builder as mb
-
     x, w = _draw(1, 2, 4), _draw(2, 3, 3)
     full = np.zeros((1, 3, 10), np.float32)
     for i in range(4):
@@ -171,16 +156,12 @@ def test_transposed_output_shape(extra: int, doubts: int) -> None:
 
 
 def _quantised(kind: str = "linear", **more: Any) -> Any:
-    from coremltools.converters.mil.mil import Builder as mb
-
     stored = np.arange(54, dtype=np.uint8).reshape(3, 2, 3, 3)
     return stored, lambda x: mb.conv_quantized(x=x, weight=stored, quantization_type=kind, **more)
 
 
-@pytest.mark.parametrize("scale, offset", [(np.float32(0.5), np.float32(-3)), (np.float32([1, 2, 3]), np.float32([0, 1, 2]))])
+@pytest.mark.parametrize("scale, offset", [(floats(0.5), floats(-3)), (floats([1, 2, 3]), floats([0, 1, 2]))])
 def test_quantised_weights(scale: Any, offset: Any) -> None:
-    from coremltools.converters.mil.mil import Builder as mb
-
     stored, build = _quantised(quant_scale=scale, quant_bias=offset)
     spread = [np.reshape(v, (-1, 1, 1, 1)) for v in (scale, offset)]
     x = _draw(1, 2, 5, 5)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from coregraft.passes.decompose._base import Decomposition
 from coregraft.passes.decompose.decompose_max_pool import DecomposeMaxPool
 from coregraft.passes.decompose.unroll_gru import UnrollGru
