@@ -45,6 +45,7 @@ class Rewriter:
         self.touched: list[int] = []
         self._undo: list[Callable[[], None]] = []
         self._changed_ops: set[int] = set()
+        self._op_names: set[str] | None = None
         self._new_consts: list[str] = []
         self._pos: int | None = None
         self._anchor: str = ""
@@ -95,14 +96,23 @@ class Rewriter:
             for _ in range(n_outputs):  # a name is taken once its value is there
                 outputs.append(self.graph.fresh_name(f"{self._anchor}/{op_type}"))
                 self._add_value(outputs[-1], None, None)
-        if name is None:  # a fresh value name is unique, and onnxruntime wants op names to be
-            name = outputs[0]
+        name = self._unique_op_name(outputs[0] if name is None else name)
         origin = Origin(self.pass_name, self.rule_name, self._replaced) if self.pass_name else None
         clean = {k: tuple(v) if type(v) is list else v for k, v in (attrs or {}).items() if v is not None}
         op = Op(op_type, operands, tuple(outputs), clean, domain, name, overload, _captures(clean), origin)
         op_id = self._add_op(op, self._pos)
         self._infer(op_id)
         return outputs[0] if len(outputs) == 1 else list(outputs)
+
+    def _unique_op_name(self, hint: str) -> str:
+        """An op name that no op of the graph has: onnxruntime wants that, and a value's name may have been freed."""
+        if self._op_names is None:
+            self._op_names = {op.name for _, op in self.graph.ops()}
+        name, n = hint, 1
+        while name and name in self._op_names:
+            name, n = f"{hint}_{n}", n + 1
+        self._op_names.add(name)
+        return name
 
     def name_of(self, value: ValueLike) -> str:
         """The value name behind a name, a view, None, or an array (which is added as a constant)."""

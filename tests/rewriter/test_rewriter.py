@@ -148,3 +148,14 @@ def test_renaming_reaches_into_bodies() -> None:
     verify(g)
     assert g.op(op_of(g, "i")).captures == (made,)
     assert f"Abs({made})" in to_text(g)
+
+
+def test_op_names_stay_unique_when_a_value_name_is_freed(g: Graph) -> None:
+    rw = Rewriter(g, "test")
+    for _ in range(2):  # each time the fresh value "y/Abs" takes the name of "y", which frees "y/Abs"
+        op_id = op_of(g, "y")
+        rw.at((op_id,), "rule")
+        rw.commit((op_id,), ("y",), lambda: rw.insert("Abs", ["a"], name="abs"))
+        rw.insert("Neg", ["y"], name="abs")
+    names = [op.name for _, op in g.ops()]
+    assert len(names) == len(set(names))
