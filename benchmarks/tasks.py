@@ -157,8 +157,8 @@ def _rules_coregraft(rules: list[Any], path: Path) -> Prepared:
     infer_shapes(g)
     ctx = Context(pass_name="benchmark")
     nodes = sum(1 for _ in g.ops())
-    for rule in rules:
-        rule.compiled()  # patterns are traced once a process
+    for rule in rules:  # once a process, patterns are traced and plugins looked for
+        rule.compiled(), rule.spec()
     return lambda: ctx.rewrite(g, rules), lambda fired: {"nodes": nodes, "matches": fired}
 
 

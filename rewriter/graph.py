@@ -100,7 +100,9 @@ class Op:
     @property
     def operands(self) -> tuple[str, ...]:
         """The distinct values the op reads, captures included, in order of first use."""
-        return tuple(dict.fromkeys([*(i for i in self.inputs if i), *self.captures]))
+        distinct = dict.fromkeys(self.inputs + self.captures)
+        distinct.pop("", None)
+        return tuple(distinct)
 
     def bodies(self) -> Iterator[tuple[str, Graph]]:
         """The graphs among the attributes, by attribute name."""
@@ -193,7 +195,8 @@ class Graph(nx.DiGraph):  # type: ignore[misc]  # networkx is untyped
 
     def users(self, value: str) -> list[int]:
         """The ops that read a value (in a body of theirs, too), in program order."""
-        return sorted(self._succ[value], key=self.order_key)
+        readers = self._succ[value]
+        return sorted(readers, key=self.order_key) if len(readers) > 1 else list(readers)
 
     def public_names(self, value: str) -> list[str]:
         """The names under which a value is a graph output; empty when it is not."""
@@ -283,8 +286,10 @@ class Graph(nx.DiGraph):  # type: ignore[misc]  # networkx is untyped
 
     def set_op(self, op_id: int, op: Op) -> None:
         """Put another op in the place of an op; its edges follow, values that lose their producer stay."""
-        self.remove_edges_from([*self.in_edges(op_id), *self.out_edges(op_id)])
         self._node[op_id]["op"] = op
+        operands, results = op.operands, op.outputs
+        self.remove_edges_from([(v, op_id) for v in self._pred[op_id] if v not in operands])
+        self.remove_edges_from([(op_id, v) for v in self._succ[op_id] if v not in results])
         self._connect(op_id, op)
 
     def fresh_name(self, hint: str) -> str:
@@ -298,12 +303,14 @@ class Graph(nx.DiGraph):  # type: ignore[misc]  # networkx is untyped
         return f"{hint}_{n}"
 
     def _connect(self, op_id: int, op: Op) -> None:
+        read, made = self._pred[op_id], self._succ[op_id]
         for value in op.operands:
             if value not in self._node:
                 self.add_node(value, type=None, const=None)
-            self.add_edge(value, op_id)
+            if value not in read:
+                self.add_edge(value, op_id)
         for value in op.outputs:
-            if value:
+            if value and value not in made:
                 if value not in self._node:
                     self.add_node(value, type=None, const=None)
                 self.add_edge(op_id, value)

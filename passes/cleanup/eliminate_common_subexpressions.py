@@ -115,14 +115,20 @@ def _sample(const: Const) -> bytes:
 def _merge_ops(rw: Rewriter, ctx: Context) -> None:
     g = rw.graph
     public = frozenset(g.outputs.values())
+    alone: dict[Hashable, int | None] = {}  # by type and operands; few ops share these, so few need a full key
     seen: dict[Hashable, int] = {}
     for op_id in g.topological():
         op = g.op(op_id)
-        key = _key(op)
-        if key is None:
+        start = (op.type, op.domain, _inputs(op))
+        other = alone.setdefault(start, op_id)
+        if other == op_id:
             continue
+        if other is not None:
+            alone[start] = None
+            seen.setdefault(_key(g.op(other)), other)
+        key = _key(op)
         first = seen.setdefault(key, op_id)
-        if first == op_id:
+        if first == op_id or key is None:
             continue
         kept = g.op(first)
         if any(a in public and b in public for a, b in zip(op.outputs, kept.outputs, strict=True)):
@@ -145,11 +151,14 @@ def _key(op: Op) -> Hashable | None:
         return None
     if op.type == "Dropout" and len(op.inputs) > 2 and op.inputs[2]:
         return None
-    inputs = tuple(sorted(op.inputs)) if op.key in COMMUTATIVE else op.inputs
     written = [(k, v) for k, v in sorted(op.attrs.items()) if v != default(op.domain, op.type, k)]
     attrs = tuple((name, _hashable(value)) for name, value in written)
     present = tuple(bool(o) for o in op.outputs)
-    return op.domain, op.type, op.overload, inputs, attrs, present
+    return op.domain, op.type, op.overload, _inputs(op), attrs, present
+
+
+def _inputs(op: Op) -> tuple[str, ...]:
+    return tuple(sorted(op.inputs)) if op.key in COMMUTATIVE else op.inputs
 
 
 def _hashable(value: Any) -> Hashable:

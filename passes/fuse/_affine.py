@@ -57,14 +57,20 @@ def fold(op: OpBuilder, conv: OpView, scale: Array, shift: Array) -> ValueView:
     assert weight is not None
     w = weight.array()
     bias = rest[0].array().astype(np.float64) if rest and rest[0] is not None else np.zeros(len(scale))
-    wide = w.astype(np.float64)
     if conv.type == "Conv":
-        scaled = wide * scale.reshape(-1, *(1,) * (w.ndim - 1))
+        scaled = _scaled(w, scale.reshape(-1, *(1,) * (w.ndim - 1)))
     else:  # (C_in, C_out / group, ...): output channel g * C_out/group + j belongs to rows of group g
         group = int(conv.attr("group"))
-        rows = wide.reshape(group, w.shape[0] // group, *w.shape[1:])
-        scaled = (rows * scale.reshape(group, 1, -1, *(1,) * (w.ndim - 2))).reshape(w.shape)
+        rows = w.reshape(group, w.shape[0] // group, *w.shape[1:])
+        scaled = _scaled(rows, scale.reshape(group, 1, -1, *(1,) * (w.ndim - 2))).reshape(w.shape)
     new_bias = (bias * scale + shift).astype(w.dtype)
     build: Any = getattr(op, conv.type)
-    result: ValueView = build(x, scaled.astype(w.dtype), new_bias, **conv.attrs)
+    result: ValueView = build(x, scaled, new_bias, **conv.attrs)
     return result
+
+
+def _scaled(w: Array, scale: Array) -> Array:
+    """``w * scale`` in double precision, rounded once to the type of ``w``; without a copy of ``w`` in doubles."""
+    if w.dtype.kind != "f":  # bfloat16 and its like have no multiplication in place
+        return (w.astype(np.float64) * scale).astype(w.dtype)
+    return np.multiply(w, scale, out=np.empty_like(w), dtype=np.float64, casting="same_kind")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import ClassVar
@@ -123,8 +124,20 @@ def _any_adapter(g: Graph, opset: int) -> bool:
     return False
 
 
+@functools.cache
+def _is_current(op_type: str, opset: int) -> bool:
+    """Whether an op that is valid at an opset means the same at the internal one, as it stands."""
+    at = since(op_type, opset)
+    while at is not None and (at := next_version(op_type, at, INTERNAL_OPSET)) is not None:
+        if (op_type, at) in ADAPTERS or (op_type, at) not in compatible():
+            return False
+    return True
+
+
 def _advance(rw: Rewriter, scope: Scope, op_id: int, opset: int, done: list[Upgrade]) -> None:
     """Take one op through the versions of its definition."""
+    if _is_current(rw.graph.op(op_id).type, opset):
+        return
     edit = Edit(rw, scope, op_id)
     op, notes = edit.op, []
     first = at = since(op.type, opset)
