@@ -56,22 +56,36 @@ class Lifted:
 
 
 def program_of(build: Build, feeds: Mapping[str, Array], target: str = "iOS15", **specs: Any) -> Any:
-    """A MIL program with one input per feed; ``specs`` replaces the declared type of some."""
+    """A MIL program with one input per feed; ``specs`` replaces the declared type of some.
+
+    Core ML lets no booleans in or out: they cross as int32.
+    """
     import coremltools as ct
     from coremltools.converters.mil.mil import Function, Program
     from coremltools.converters.mil.mil.types.type_mapping import numpy_type_to_builtin_type
 
     opset = getattr(ct.target, target)
+    crossing = {name: _crossing(value) for name, value in feeds.items()}
     inputs = {
         name: specs.get(name) or mb.placeholder(shape=value.shape, dtype=numpy_type_to_builtin_type(value.dtype))
-        for name, value in feeds.items()
+        for name, value in crossing.items()
     }
     program = Program()
     with Function(inputs, opset_version=opset) as function:
-        found = build(*function.inputs.values())
-        function.set_outputs(list(found) if isinstance(found, (list, tuple)) else [found])
+        entered = [
+            mb.cast(x=var, dtype="bool") if feeds[name].dtype == np.bool_ else var
+            for name, var in function.inputs.items()
+        ]
+        found = build(*entered)
+        results = list(found) if isinstance(found, (list, tuple)) else [found]
+        function.set_outputs([mb.cast(x=var, dtype="int32") if var.is_tensor_or_scalar_of(dtype="bool") else var
+                              for var in results])  # fmt: skip
     program.add_function("main", function)
     return program
+
+
+def _crossing(value: Array) -> Array:
+    return value.astype(np.int32) if value.dtype == np.bool_ else value
 
 
 def save(program: Any, path: Path, target: str = "iOS15") -> Path:
@@ -103,7 +117,8 @@ def run_graph(graph: Graph, feeds: Mapping[str, Array]) -> dict[str, Array]:
     """What a graph computes, by output name; fp16 feeds go in as the FLOAT that the graph takes."""
     from coregraft.rewriter.execute import run
 
-    wide = {name: value.astype(np.float32) if value.dtype == np.float16 else value for name, value in feeds.items()}
+    given = {name: _crossing(value) for name, value in feeds.items()}
+    wide = {name: value.astype(np.float32) if value.dtype == np.float16 else value for name, value in given.items()}
     values = run(graph, wide)
     return {name: values[value] for name, value in graph.outputs.items()}
 
@@ -137,7 +152,7 @@ def agree(
 
     found = lifted(build, feeds, target)
     if want is None:
-        expected = list(run_mil(found.program, feeds).values())
+        expected = list(run_mil(found.program, {name: _crossing(value) for name, value in feeds.items()}).values())
     else:
         expected = [np.asarray(w) for w in want] if isinstance(want, (list, tuple)) else [np.asarray(want)]
     for (name, result), right in zip(found.results.items(), expected, strict=True):
