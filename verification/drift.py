@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 HALF_LIMIT = 3e4
 #: At most this many bytes of intermediate values are held at a time.
 CHUNK = 512 * 2**20
+#: Relative errors below that of one fp32 rounding are no better than it: growth is told from there.
+_ROUNDING = 1e-7
 
 
 @dataclass(frozen=True)
@@ -138,4 +140,4 @@ def _growth(graph: Graph, value: str, found: Mapping[str, Comparison]) -> float 
                 todo.append(operand)
     if mine is None or not before:
         return None
-    return mine / max(max(before), 1e-12)
+    return mine / max(max(before), _ROUNDING)

@@ -24,7 +24,8 @@ def lift(
 
     Inputs and outputs have the package's feature names. Values that are fp16 in the package are FLOAT in the graph,
     features included. Weights stay in the package's files until they are asked for. A state is an input, and the
-    output ``<name>_after``. ``graph.graph["lift_warnings"]`` is a tuple of what was assumed.
+    output ``<name>_after``. ``graph.graph["lift_warnings"]`` is a tuple of what was assumed,
+    ``graph.graph["lift_half"]`` whether the package holds any value in half precision.
 
     Args:
         path: an ``.mlpackage``, or an ``.mlmodel`` file.

@@ -43,6 +43,7 @@ def lift_program(package: Package, *, function: str | None, strict: bool, fp16: 
     graph.name = name
     graph.graph["producer_name"] = "coregraft"
     graph.graph["lift_warnings"] = tuple(lifter.session.warnings)
+    graph.graph["lift_half"] = _has_half(chosen.body)
     _describe(graph, description.metadata)
     return graph
 
@@ -64,6 +65,12 @@ def _require_lifts(body: Block) -> None:
             "lift-op-unsupported", f"{len(lines)} kind(s) of op cannot be lifted: " + ", ".join(lines),
             node=missing[min(missing)][0].label,
         )  # fmt: skip
+
+
+def _has_half(body: Block) -> bool:
+    """Whether any value, weights included, is held in half precision."""
+    slots = (slot for op in body.walk() for slot in op.outputs)
+    return any(slot.type is not None and slot.type.dtype is DType.FLOAT16 for slot in slots)
 
 
 def _enter(lifter: Lifter, slot: Slot) -> str:
