@@ -105,14 +105,22 @@ def difference(a: Array, b: Array, pass_: Pass, reduction: int = 1) -> str | Non
 
 
 def _region(before: Graph, after: Graph) -> tuple[set[int], list[tuple[str, str]]]:
-    """The ops that are new or changed, and (old value, new value) pairs to be compared."""
+    """The ops that are new or changed or read a constant with another content, and (old, new) values to compare."""
     region = {i for i, op in after.ops() if i not in before or before.op(i) != op}
+    folded = []
+    for value in after.values():
+        const = after.const(value)
+        if const is None or value not in before or const is before.const(value):
+            continue
+        region.update(after.users(value) if before.const(value) is not None else ())
+        if before.producer(value) is not None:
+            folded.append((value, value))
     pairs = [
         (v, v)
         for i in sorted(region)
         for v in after.op(i).outputs
         if v and v in before and before.producer(v) is not None
-    ]
+    ] + folded
     for name, new in after.outputs.items():
         old = before.outputs.get(name)
         if old is not None and old != new:

@@ -20,15 +20,43 @@ def _internal_opset(g: Graph) -> str | None:
 
 def _typed(g: Graph) -> str | None:
     """Every op whose operands all have a type has typed results (an op unknown to inference may have none)."""
-    from coregraft.rewriter.shapes import infer_op_types
+    from coregraft.rewriter.shapes import infer_op_types, typed_bodies
 
     for op_id in g.topological():
         op = g.op(op_id)
+        bodies = dict(op.bodies())
+        if any(map(_lacks_types, bodies.values())):
+            for name, typed in typed_bodies(g, op_id).items():
+                value = _newly_typed(bodies[name], typed)
+                if value is not None:
+                    return f'value "{value}" in a body of {op.label} has no type, though it can be inferred'
         if all(g.type_of(v) is not None for v in op.outputs if v):
             continue
         for value, kind in zip(op.outputs, infer_op_types(g, op_id), strict=False):
             if value and kind is not None and g.type_of(value) is None:
                 return f'value "{value}" of {op.label} has no type, though it can be inferred'
+    return None
+
+
+def _lacks_types(body: Graph) -> bool:
+    """Whether a result of an op in a body, or in one inside it, has no type."""
+    return any(
+        any(v and body.type_of(v) is None for v in op.outputs) or any(_lacks_types(inner) for _, inner in op.bodies())
+        for _, op in body.ops()
+    )
+
+
+def _newly_typed(body: Graph, typed: Graph) -> str | None:
+    """A result in a body that has a type in its inferred copy alone."""
+    for op_id in body.topological():
+        op = body.op(op_id)
+        for value in op.outputs:
+            if value and body.type_of(value) is None and typed.type_of(value) is not None:
+                return value
+        again = dict(typed.op(op_id).bodies())
+        for name, inner in op.bodies():
+            if (value := _newly_typed(inner, again[name])) is not None:
+                return value
     return None
 
 

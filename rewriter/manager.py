@@ -13,12 +13,14 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from coregraft.rewriter import facts
 from coregraft.rewriter.contract import Context, Fact, Finding, Pass
 from coregraft.rewriter.errors import CoregraftError, PassError, UsageError
 from coregraft.rewriter.graph import Graph
 from coregraft.rewriter.pipeline import PipelineLike, make_pass, parse_pipeline, to_text
+from coregraft.rewriter.rewriter import Rewriter
 from coregraft.rewriter.target import Target
 from coregraft.rewriter.types import Array
 from coregraft.rewriter.verify import verify
@@ -127,6 +129,7 @@ class PassManager:
     def _run_one(self, pass_: Pass, g: Graph, automatic: bool, done: Sequence[PassReport]) -> PassReport:
         ctx = self._context(pass_)
         before = g.copy() if self.checked else None
+        order = list(g)
         ops_before = _count(g)
         started = time.process_time()
         rewriter = ctx.rewriter(g)
@@ -135,12 +138,12 @@ class PassManager:
             if rewriter.changed:
                 self._verify(pass_, g, rewriter.changed_ops(), before, ctx)
         except CoregraftError as error:
-            rewriter.rollback()
+            _undo(rewriter, order)
             if isinstance(error, UsageError) or (error.exit_code == 4 and not isinstance(error, PassError)):
                 raise
             raise self._failure(pass_, g, error.code, error.message, error.node, done) from error
         except Exception as error:
-            rewriter.rollback()
+            _undo(rewriter, order)
             raise self._failure(pass_, g, "pass-failed", f"{type(error).__name__}: {error}", None, done) from error
         return PassReport(
             pass_.spec(),
@@ -223,6 +226,14 @@ def _schedule(passes: Sequence[Pass]) -> list[tuple[Pass, bool]]:
         schedule.append((pass_, False))
         known = (known - pass_.invalidates) | pass_.ensures
     return schedule
+
+
+def _undo(rewriter: Rewriter, order: Sequence[Any]) -> None:
+    """Leave the graph as the pass found it: files and texts list constants in the order of the nodes."""
+    rewriter.rollback()
+    nodes = rewriter.graph._node
+    for node in order:
+        nodes[node] = nodes.pop(node)
 
 
 def _count(g: Graph) -> int:

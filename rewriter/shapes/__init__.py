@@ -8,6 +8,16 @@ from coregraft.rewriter.shapes.inference import (
     infer_op_types,
     infer_shapes,
     propagated_value,
+    typed_bodies,
 )
 
-__all__ = ["Inference", "Mismatch", "common", "completed", "infer_op_types", "infer_shapes", "propagated_value"]
+__all__ = [
+    "Inference",
+    "Mismatch",
+    "common",
+    "completed",
+    "infer_op_types",
+    "infer_shapes",
+    "propagated_value",
+    "typed_bodies",
+]

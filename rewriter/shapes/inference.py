@@ -63,6 +63,13 @@ def infer_op_types(g: Graph, op_id: int) -> list[ValueType | None]:
     return Inference(g, lazily=True).results(op_id)
 
 
+def typed_bodies(g: Graph, op_id: int) -> Mapping[str, Graph]:
+    """Copies of an op's bodies, by attribute name, with the types that inference finds for their values."""
+    run, op = Inference(g, lazily=True), g.op(op_id)
+    control = _CONTROL.get(op.type) if op.domain == "" else None
+    return {} if control is None else control(run, op, [run.type_of(v) if v else None for v in op.inputs])[0]
+
+
 def propagated_value(g: Graph, value: str) -> tuple[Dim, ...] | None:
     """What a small integer tensor of rank 0 or 1 holds, as dims (formulas for symbols, None for an unknown element);
     None when nothing is known, not even how many elements it has."""

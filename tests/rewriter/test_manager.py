@@ -13,11 +13,13 @@ import numpy as np
 import pytest
 
 from coregraft.rewriter.errors import PassError, UsageError
+from coregraft.rewriter.facts import violated
 from coregraft.rewriter.graph import Graph
 from coregraft.rewriter.manager import PassManager
 from coregraft.rewriter.onnx_io.text import parse, to_text
 from coregraft.rewriter.passes import Context, Equivalence, Fact, Pass, Rule
 from coregraft.rewriter.registry import Plugin, temporarily
+from coregraft.rewriter.types import Const
 
 TEXT = "input x: float[2,3]\nconst w: float[3,4] = normal(seed=1)\nm = MatMul(x, w) @m\ny = Relu(m) @y\noutput y\n"
 
@@ -79,7 +81,46 @@ class Boast(Pass):
         ctx.rewriter(g).set_fact("touched", True)
 
 
-CLASSES = (WrongFactor, RightFactor, Crash, Dangling, NeedsStatic, Boast)
+@dataclass(frozen=True)
+class FoldsWrong(Pass):
+    """Makes a constant of a result; the ops that read it stay as they are."""
+
+    def run(self, g: Graph, ctx: Context) -> None:
+        rw = ctx.rewriter(g)
+        op_id = g.producer("sum")
+        assert op_id is not None
+        rw.erase(op_id)
+        rw.set_const("sum", Const.of(np.float32([3, 4.5])))
+
+
+@dataclass(frozen=True)
+class ChangesConstant(Pass):
+    """Gives a constant another content."""
+
+    def run(self, g: Graph, ctx: Context) -> None:
+        ctx.rewriter(g).set_const("a", Const.of(np.float32([1, 7])))
+
+
+@dataclass(frozen=True)
+class DropsConstantAndFails(Pass):
+    """Removes the first of several constants, then fails."""
+
+    def run(self, g: Graph, ctx: Context) -> None:
+        ctx.rewriter(g).update(min(i for i, _ in g.ops()), inputs=["b", "b"])
+        raise ZeroDivisionError
+
+
+CLASSES = (
+    WrongFactor, RightFactor, Crash, Dangling, NeedsStatic, Boast, FoldsWrong, ChangesConstant, DropsConstantAndFails,
+)  # fmt: skip
+SUMS = """
+input x: float[2]
+const a: float[2] = [1.0, 2.0]
+const b: float[2] = [2.0, 3.0]
+sum = Add(a, b)
+y = Mul(sum, x)
+output y
+"""
 
 
 @pytest.fixture(autouse=True)
@@ -117,6 +158,42 @@ def test_checked_mode_finds_wrong_numbers_and_names_the_value() -> None:
     with pytest.raises(PassError, match=r'"y" differs in') as caught:
         PassManager([WrongFactor()], checked=True).run(parse(TEXT))
     assert caught.value.code == "pass-broke-contract"
+
+
+@pytest.mark.parametrize("pass_", [FoldsWrong(), ChangesConstant()])
+def test_checked_mode_finds_wrong_constants(pass_: Pass) -> None:
+    """No op has changed: what is compared is the folded value, and what is computed from another constant."""
+    with pytest.raises(PassError, match=r'"sum" differs in 1 of 2'):
+        PassManager([pass_], checked=True).run(parse(SUMS))
+
+
+def test_undoing_keeps_the_order_of_constants() -> None:
+    g = PassManager("upgrade-opset,infer-shapes").run(parse(SUMS)).graph
+    before = to_text(g)
+    with pytest.raises(PassError):
+        PassManager([DropsConstantAndFails()]).run_in_place(g)
+    assert to_text(g) == before
+
+
+def test_types_are_missing_when_those_of_a_body_are() -> None:
+    """A file may declare the types of its values, and none in the branches."""
+    text = """
+    input c: bool[]
+    input x: float[2]
+    y: float[2] = If(c, then_branch={
+      a = Neg(x)
+      output a
+    }, else_branch={
+      b = Abs(x)
+      output b
+    })
+    output y
+    """
+    g = parse(text)
+    why = violated(Fact.TYPED, g)
+    assert why is not None and '"a" in a body' in why
+    typed = PassManager("infer-shapes", checked=True).run(g).graph
+    assert violated(Fact.TYPED, typed) is None
 
 
 def test_checked_mode_accepts_what_is_declared() -> None:
