@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import click
 
@@ -17,6 +19,12 @@ from coregraft.cli.options import (
     target_option,
 )
 
+if TYPE_CHECKING:
+    from coregraft.rewriter.contract import Finding
+
+#: Ops listed for each rule unless all are asked for.
+SHOWN = 5
+
 
 @click.command("check", short_help="Find what will go wrong with a model on Apple hardware.")
 @model_argument
@@ -25,6 +33,7 @@ from coregraft.cli.options import (
 @dim_option
 @shape_option
 @click.option("--select", multiple=True, metavar="CG1,CG301", help="Only codes that start with one of these.")
+@click.option("--all", "every", is_flag=True, help="List every op, not the first few of each rule.")
 @click.option("--ignore", multiple=True, metavar="CG207", help="No codes that start with one of these.")
 @json_option
 def command(
@@ -35,6 +44,7 @@ def command(
     shapes: tuple[str, ...],
     select: tuple[str, ...],
     ignore: tuple[str, ...],
+    every: bool,
     as_json: bool,
 ) -> None:
     """Say what will go wrong when MODEL runs through Core ML, by rule code, and which pass mends it.
@@ -44,7 +54,7 @@ def command(
 
     def work() -> Outcome:
         with progress("checking", hidden=as_json):
-            return check(model, target, format_, dims, shapes, _codes(select), _codes(ignore))
+            return check(model, target, format_, dims, shapes, _codes(select), _codes(ignore), every=every)
 
     finish("check", as_json, work)
 
@@ -57,6 +67,8 @@ def check(
     shapes: tuple[str, ...],
     select: tuple[str, ...],
     ignore: tuple[str, ...],
+    *,
+    every: bool = False,
 ) -> Outcome:
     from coregraft.lowering import targets
     from coregraft.passes.pipelines import convert_pipeline
@@ -88,8 +100,14 @@ def check(
     }
 
     def show() -> None:
-        for f in wanted:
-            click.echo(f"{f.code}  {f.node}: {f.message} [{f.pass_name}]")
+        for (code, rule), group in grouped(wanted).items():
+            messages = list(dict.fromkeys(f.message for f in group))
+            click.echo(f"{code}  {rule}  x{len(group)}" + (f"  {messages[0]}" if len(messages) == 1 else ""))
+            shown = group if every else group[:SHOWN]
+            for f in shown:
+                click.echo(f"    {f.node}" + (f": {f.message}" if len(messages) > 1 else ""))
+            if len(group) > len(shown):
+                click.echo(f"    ... and {len(group) - len(shown)} more (--all)")
         for entry in unsupported:
             click.echo(f"CG000  {entry['node']}: {entry['reason']}")
         counts = Counter(f.code for f in wanted)
@@ -101,6 +119,14 @@ def check(
             click.echo("`coregraft explain CODE` says why it matters; `coregraft convert` mends them.", err=True)
 
     return Outcome(result, show, FINDINGS if wanted or unsupported else OK)
+
+
+def grouped(findings: Sequence[Finding]) -> dict[tuple[str, str], list[Finding]]:
+    """The findings by code and rule, in order of the codes."""
+    groups: dict[tuple[str, str], list[Finding]] = {}
+    for f in findings:
+        groups.setdefault((f.code, f.pass_name), []).append(f)
+    return dict(sorted(groups.items()))
 
 
 def _codes(texts: tuple[str, ...]) -> tuple[str, ...]:
