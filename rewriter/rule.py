@@ -23,11 +23,13 @@ class Rule(Pass):
 
     Class attributes besides those of :class:`Pass`:
         benefit: rules of greater benefit are tried first at an op; equal ones in order of name.
+        trouble: what is wrong where it matches, for ``check``; the summary says what the rule does about it.
         roots: op types (``"Conv"``, ``"com.microsoft::Gelu"``) at which ``match_and_rewrite`` is tried.
     """
 
     benefit: ClassVar[int] = 1
     roots: ClassVar[tuple[str, ...]] = ()
+    trouble: ClassVar[str] = ""
 
     # ---------------------------------------------------------------- what a rule says
 
@@ -52,8 +54,8 @@ class Rule(Pass):
         return result if _declined(result) else True
 
     def finding(self, m: Any) -> str:
-        """What ``check`` says of a match, in one line."""
-        return self.summary()
+        """What ``check`` says of a match, in one line: ``trouble``, or else what the rule does."""
+        return self.trouble or self.summary()
 
     # ---------------------------------------------------------------- what the engine asks of it
 

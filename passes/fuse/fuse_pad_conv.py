@@ -35,6 +35,7 @@ class FusePadConv(Rule):
     """
 
     code: ClassVar[str] = "CG105"
+    trouble: ClassVar[str] = "the padded copy of the activations stays: coremltools merges Pad into no convolution"
     equivalence: ClassVar[Equivalence] = BIT_EXACT
 
     def pattern(

@@ -35,6 +35,7 @@ class FuseSoftmax(Rule):
     """
 
     code: ClassVar[str] = "CG313"
+    trouble: ClassVar[str] = "exponentials by themselves overflow half precision above 11"
     equivalence: ClassVar[Equivalence] = REASSOCIATING
 
     def pattern(self, op: Any, x: Any, axes: Any, axes2: Any = None) -> Any:

@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import ClassVar
 
 from coregraft.passes.cleanup.scopes import Scope, visit_scopes
-from coregraft.passes.opset import operands, semantics  # noqa: F401  # they register the adapters
+from coregraft.passes.opset import oldest, operands, semantics  # noqa: F401  # they register the adapters
 from coregraft.passes.opset.compatible import compatible
 from coregraft.passes.opset.edit import ADAPTERS, Edit, next_version, since
 from coregraft.passes.opset.newer import defaults_beyond, needed_opset

@@ -37,6 +37,7 @@ class PrivateConvBias(Rule):
     """
 
     code: ClassVar[str] = "CG203"
+    trouble: ClassVar[str] = "coremltools' default passes negate the shared constant in place"
     equivalence: ClassVar[Equivalence] = BIT_EXACT
 
     def pattern(self, op: Any, k: Any, x: Any, w: Any, b: Any = None) -> Any:

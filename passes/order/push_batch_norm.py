@@ -40,6 +40,7 @@ class PushBatchNorm(Rule):
     """
 
     code: ClassVar[str] = "CG208"
+    trouble: ClassVar[str] = "a normalisation that follows no convolution stays an op of its own"
     equivalence: ClassVar[Equivalence] = REASSOCIATING
 
     def pattern(

@@ -37,6 +37,7 @@ class ReciprocalOfConv(Rule):
     """
 
     code: ClassVar[str] = "CG201"
+    trouble: ClassVar[str] = "coremltools' default passes turn c / conv(x) into conv(x) / c"
     equivalence: ClassVar[Equivalence] = REASSOCIATING
 
     def pattern(self, op: Any, c: Any, x: Any, w: Any, b: Any = None) -> Any:

@@ -35,6 +35,7 @@ class RootOfSquare(Rule):
     """
 
     code: ClassVar[str] = "CG204"
+    trouble: ClassVar[str] = "coremltools turns sqrt(x^2) into x: the sign is lost"
     equivalence: ClassVar[Equivalence] = APPROXIMATE
     bound: ClassVar[float] = 1e-6
 

@@ -39,6 +39,7 @@ class ExplicitReciprocal(Rule):
     """
 
     code: ClassVar[str] = "CG304"
+    trouble: ClassVar[str] = "Core ML's inverse adds 1e-4 to its operand unless told otherwise"
     equivalence: ClassVar[Equivalence] = BIT_EXACT
 
     def pattern(self, op: Any, x: Any) -> Any:

@@ -41,6 +41,7 @@ class RaiseEpsilon(Rule):
     """
 
     code: ClassVar[str] = "CG303"
+    trouble: ClassVar[str] = "the epsilon is zero in half precision: a constant row becomes NaN"
     equivalence: ClassVar[Equivalence] = APPROXIMATE
     bound: ClassVar[float] = 1e-4
     roots: ClassVar[tuple[str, ...]] = (

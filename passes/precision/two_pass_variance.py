@@ -41,6 +41,7 @@ class TwoPassVariance(Rule):
     """
 
     code: ClassVar[str] = "CG307"
+    trouble: ClassVar[str] = "a variance as a difference of means cancels in half precision"
     equivalence: ClassVar[Equivalence] = APPROXIMATE
     bound: ClassVar[float] = 1e-3
 
