@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from coregraft.lowering.convert import Conversion, convert
+    from coregraft.lowering.lift import lift
     from coregraft.lowering.targets import get as target
     from coregraft.rewriter.contract import Context, Equivalence, Fact, Finding, Pass
     from coregraft.rewriter.errors import CoregraftError
@@ -46,6 +47,7 @@ _WHERE = {
     "TensorType": "coregraft.rewriter.types",
     "convert": "coregraft.lowering.convert",
     "from_graphsurgeon": "coregraft.rewriter.onnx_io.gs",
+    "lift": "coregraft.lowering.lift",
     "load": "coregraft.rewriter.onnx_io.load",
     "save": "coregraft.rewriter.onnx_io.save",
     "target": "coregraft.lowering.targets:get",
@@ -74,6 +76,7 @@ __all__ = [
     "__version__",
     "convert",
     "from_graphsurgeon",
+    "lift",
     "load",
     "save",
     "target",

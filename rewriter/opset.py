@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 #: Opset of ai.onnx that every graph is brought to: the newest that onnxruntime 1.31 runs in full.
 INTERNAL_OPSET = 24
 
-#: The oldest opset of ai.onnx that is read. Older graphs (before broadcasting was made implicit) are refused.
-OLDEST_OPSET = 7
+#: The oldest opset of ai.onnx that is read: the first.
+OLDEST_OPSET = 1
 
 
 @functools.cache

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from coregraft.lowering.names import Names
+from coregraft.lowering.names import legal
 from coregraft.rewriter.execute import Runner
 from coregraft.rewriter.graph import Graph
 from coregraft.rewriter.types import Array, TensorType
@@ -21,6 +23,7 @@ HALF_LIMIT = 3e4
 CHUNK = 512 * 2**20
 #: Relative errors below that of one fp32 rounding are no better than it: growth is told from there.
 _ROUNDING = 1e-7
+_NUMBERED = re.compile(r"_\d+$")
 
 
 @dataclass(frozen=True)
@@ -32,12 +35,15 @@ class Layer:
         op: the op of the source that computes it.
         comparison: how it compares.
         growth: its relative L2 over the largest of the nearest compared values it depends on; None at the front.
+        isolated: it is out of tolerance, but no compared value that is computed from it is. Such is a value that a
+            pass has moved to another layout under its old name, and not an error.
     """
 
     value: str
     op: str
     comparison: Comparison
     growth: float | None
+    isolated: bool = False
 
 
 @dataclass(frozen=True)
@@ -49,15 +55,16 @@ class Drift:
 
     @property
     def first(self) -> Layer | None:
-        """The first layer out of tolerance, all compared values before it being within."""
-        return next((layer for layer in self.layers if not layer.comparison.ok), None)
+        """The first layer out of tolerance whose error goes on, all compared values before it being within."""
+        return next((layer for layer in self.layers if not layer.comparison.ok and not layer.isolated), None)
 
     def as_dict(self) -> dict[str, Any]:
         return {
             "first": None if self.first is None else {"value": self.first.value, "op": self.first.op},
             "unmatched": self.unmatched,
             "layers": [
-                {"value": x.value, "op": x.op, "growth": x.growth, **x.comparison.as_dict()} for x in self.layers
+                {"value": x.value, "op": x.op, "growth": x.growth, "isolated": x.isolated, **x.comparison.as_dict()}
+                for x in self.layers
             ],
         }
 
@@ -82,26 +89,31 @@ def drift(
             found[ours] = compare(ours, wanted[ours], got[theirs], tolerance, limit=limit)
     layers = []
     for op_id in graph.topological():
-        for value in graph.op(op_id).outputs:
+        op = graph.op(op_id)
+        for value in op.outputs:
             if value in found:
-                layers.append(Layer(value, graph.op(op_id).label, found[value], _growth(graph, value, found)))
+                isolated = not found[value].ok and _is_isolated(graph, value, found)
+                layers.append(Layer(value, op.label, found[value], _growth(graph, value, found), isolated))
     values = sum(1 for i, op in graph.ops() for v in op.outputs if v)
     return Drift(tuple(layers), values - len(layers))
 
 
 def match_values(graph: Graph, lifted: Graph) -> list[tuple[str, str]]:
-    """(value of the source, value of the package) with the same spelling and shape, in program order."""
+    """(value of the source, value of the package) with the same spelling, shape and kind, in program order.
+
+    A spelling that several values of the source share, or that looks like one made unique, tells nothing.
+    """
+    spelt = Counter(map(legal, graph.values()))
     there = set(lifted.values())
     pairs = []
     for op_id in graph.topological():
         for value in graph.op(op_id).outputs:
-            if not value:
+            name = legal(value) if value else ""
+            if name not in there or spelt[name] > 1 or spelt[_NUMBERED.sub("", name)] > 1:
                 continue
-            spelt = Names().take(value)
-            ours = graph.tensor_type(value)
-            theirs = lifted.tensor_type(spelt) if spelt in there else None
+            ours, theirs = graph.tensor_type(value), lifted.tensor_type(name)
             if ours is not None and theirs is not None and _same_kind(ours, theirs):
-                pairs.append((value, spelt))
+                pairs.append((value, name))
     return pairs
 
 
@@ -125,19 +137,36 @@ def _chunks(graph: Graph, pairs: list[tuple[str, str]]) -> list[list[tuple[str, 
 
 def _growth(graph: Graph, value: str, found: Mapping[str, Comparison]) -> float | None:
     """How much the relative error grew since the nearest compared values before this one."""
+
+    def operands(v: str) -> Iterable[str]:
+        producer = graph.producer(v)
+        return () if producer is None else graph.op(producer).operands
+
     mine = found[value].relative_l2
-    before: list[float] = []
-    todo, seen = [value], {value}
-    while todo:
-        producer = graph.producer(todo.pop())
-        for operand in graph.op(producer).operands if producer is not None else ():
-            if operand in seen:
-                continue
-            seen.add(operand)
-            if operand in found:
-                before.append(found[operand].relative_l2 or 0.0)
-            else:
-                todo.append(operand)
+    before = [found[v].relative_l2 or 0.0 for v in _nearest(value, found, operands)]
     if mine is None or not before:
         return None
     return mine / max(max(before), _ROUNDING)
+
+
+def _is_isolated(graph: Graph, value: str, found: Mapping[str, Comparison]) -> bool:
+    """Whether there are compared values computed from this one, and the nearest of them are all within tolerance."""
+
+    def results(v: str) -> Iterable[str]:
+        return (out for user in graph.users(v) for out in graph.op(user).outputs if out)
+
+    after = _nearest(value, found, results)
+    return bool(after) and not graph.public_names(value) and all(found[v].ok for v in after)
+
+
+def _nearest(value: str, found: Mapping[str, Comparison], step: Callable[[str], Iterable[str]]) -> list[str]:
+    """The compared values that are reached first from a value."""
+    near: list[str] = []
+    todo, seen = [value], {value}
+    while todo:
+        for v in step(todo.pop()):
+            if v in seen:
+                continue
+            seen.add(v)
+            (near if v in found else todo).append(v)
+    return near

@@ -15,7 +15,7 @@ from coregraft.verification.verify import Verification, verify
 
 #: Errors for which a package is written unverified, with a warning: nothing is known to be wrong with it.
 _UNVERIFIABLE = frozenset(
-    {"lift-op-unsupported", "lift-format-unsupported", "lift-type-unsupported", "input-undrawable", "graph-unrunnable"}
+    {"lift-op-unsupported", "lift-format-unsupported", "lift-type-unsupported", "input-undrawable", "source-unrunnable"}
 )
 
 

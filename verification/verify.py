@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from coregraft.lowering.convert import graph_of
-from coregraft.lowering.names import legal
+from coregraft.lowering.names import Names, legal
 from coregraft.rewriter.errors import InputError, UsageError
-from coregraft.rewriter.execute import Runner
+from coregraft.rewriter.execute import Runner, UnrunnableError
 from coregraft.rewriter.graph import Graph
 from coregraft.rewriter.shapes.dims import pin_dims
 from coregraft.rewriter.types import Array, DType
@@ -81,7 +81,7 @@ def verify(
 
     Raises:
         UsageError: ``inputs-mismatch``, ``package-mismatch``.
-        InputError: source or package cannot be read, or ``source-unrunnable``.
+        InputError: source or package cannot be read; ``source-unrunnable``.
         UnsupportedError: ``lift-op-unsupported``.
     """
     lifted = package if isinstance(package, Graph) else _lift(package)
@@ -91,10 +91,9 @@ def verify(
     precision = "fp16" if _has_half(lifted) else "fp32"
     allowed = tolerance or TOLERANCES[precision]
     feeds = [given(graph, inputs)] if inputs is not None else [draw(graph, seed + i) for i in range(draws)]
-    original, converted = Runner(graph), Runner(lifted)
+    converted = Runner(lifted)
     worst: dict[str, Comparison] = {}
-    for feed in feeds:
-        wanted = original.run(feed)
+    for feed, wanted in zip(feeds, _reference(graph, feeds), strict=True):
         found = converted.run(features.translate(feed, lifted))
         for public, feature in features.outputs.items():
             now = compare(public, wanted[graph.outputs[public]], found[lifted.outputs[feature]], allowed)
@@ -110,6 +109,16 @@ def verify(
         inputs=dict.fromkeys(graph.inputs, "given") if inputs is not None else _said(graph),
         warnings=tuple(lifted.graph.get("lift_warnings", ())),
     )
+
+
+def _reference(graph: Graph, feeds: Sequence[Mapping[str, Array]]) -> list[dict[str, Array]]:
+    """What the source computes on each feed."""
+    try:
+        original = Runner(graph)
+        return [original.run(feed) for feed in feeds]
+    except UnrunnableError as error:
+        hint = "onnxruntime must be able to run the model that a package is compared with"
+        raise InputError("source-unrunnable", error.message, hint=hint) from error
 
 
 @dataclass(frozen=True)
@@ -139,16 +148,24 @@ def match_features(graph: Graph, lifted: Graph) -> Features:
     Raises:
         UsageError: ``package-mismatch`` when that leaves an input of the package or an output without partner.
     """
-    inputs = _pair(list(graph.inputs), list(lifted.inputs), optional=True)
-    outputs = _pair(list(graph.outputs), list(lifted.outputs), optional=False)
+    names = Names()  # those of a package of ours are given out in this order
+    spelt_inputs, spelt_outputs = ({name: names.take(name) for name in side} for side in (graph.inputs, graph.outputs))
+    inputs = _pair(spelt_inputs, list(lifted.inputs), optional=True)
+    outputs = _pair(spelt_outputs, list(lifted.outputs), optional=False)
     return Features(inputs, outputs)
 
 
-def _pair(ours: list[str], theirs: list[str], *, optional: bool) -> dict[str, str]:
+def _pair(spelt: Mapping[str, str], theirs: list[str], *, optional: bool) -> dict[str, str]:
+    """Our names to theirs.
+
+    Args:
+        spelt: our names, and how a package of ours spells each.
+        optional: one of ours may be missing there.
+    """
     pairs = {}
-    left = list(theirs)
+    left, ours = list(theirs), list(spelt)
     for name in ours:
-        match = next((t for t in left if t in (name, legal(name))), None)
+        match = next((t for t in (spelt[name], name, legal(name)) if t in left), None)
         if match is not None:
             pairs[name] = match
             left.remove(match)

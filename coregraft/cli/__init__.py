@@ -13,6 +13,7 @@ COMMANDS = {
     "convert": "Convert an ONNX model to a Core ML package.",
     "demo": "Show everything on a small network that needs no download.",
     "explain": "Explain a rule, by its code or name.",
+    "lift": "Turn a Core ML package back into ONNX.",
     "passes": "List the passes and rules.",
     "reduce": "Shrink a failing model to the smallest part that still fails.",
     "rewrite": "Rewrite an ONNX model, ONNX to ONNX.",

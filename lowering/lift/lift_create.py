@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from coregraft.lowering.lift.lift_elementwise import chosen
 from coregraft.lowering.lift.lifter import Lifter, Operand, carried_type
 from coregraft.lowering.lift.operands import scalar
 from coregraft.lowering.lift.registry import lifts
@@ -45,7 +46,7 @@ def one_hot(l: Lifter, op: MilOp) -> None:
     indices = l.emit("Cast", [l.operand(op, "indices")], {"to": int(DType.INT32)})
     hot = l.emit("Equal", [l.emit("Unsqueeze", [indices, np.array([axis], np.int64)]), places])
     on, off = (_of_result(l, op, scalar(l, op, key, value)) for key, value in (("on_value", 1), ("off_value", 0)))
-    l.emit("Where", [hot, on, off], None, [l.out(op)])
+    chosen(l, hot, on, off, l.out_type(op).dtype, l.out(op))
 
 
 @lifts("non_zero")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from coregraft.lowering.lift.lifter import Lifter, carried_type
+from coregraft.lowering.lift.lifter import Lifter, Operand, carried_type
 from coregraft.lowering.lift.operands import scalar
 from coregraft.lowering.lift.registry import lifts
 from coregraft.lowering.lift.spec import MilOp
@@ -45,6 +45,15 @@ def pair(l: Lifter, op: MilOp, x: str = "x", y: str = "y") -> tuple[str, str]:
         cast = {"to": int(common)}
         values = [v if k is common else l.emit("Cast", [v], cast) for v, k in zip(values, kinds, strict=True)]
     return values[0], values[1]
+
+
+def chosen(l: Lifter, cond: str, a: Operand, b: Operand, kind: DType, output: str) -> None:
+    """Define ``output``: elements of ``a`` where ``cond`` holds, else of ``b``. onnxruntime has no Where for BOOL."""
+    if kind is DType.BOOL:
+        sides = [l.emit("And", [cond, a]), l.emit("And", [l.emit("Not", [cond]), b])]
+        l.emit("Or", sides, None, [output])
+    else:
+        l.emit("Where", [cond, a, b], None, [output])
 
 
 @lifts(*_UNARY)
@@ -159,4 +168,4 @@ def select(l: Lifter, op: MilOp) -> None:
     if rank is not None and declared is not None and rank > declared:
         l.undefined(op, "cond has more dims than a and b; a and b are assumed to be repeated for it")
     a, b = pair(l, op, "a", "b")
-    l.emit("Where", [l.operand(op, "cond"), a, b], None, [l.out(op)])
+    chosen(l, l.operand(op, "cond"), a, b, l.out_type(op).dtype, l.out(op))

@@ -35,7 +35,7 @@ class FuseSwish(Rule):
     """
 
     code: ClassVar[str] = "CG213"
-    trouble: ClassVar[str] = "computed as a sigmoid and a product; coremltools 9.0 fuses one spelling, for ML Programs only"
+    trouble: ClassVar[str] = "a sigmoid and a product; coremltools 9.0 fuses one spelling, for ML Programs only"
     equivalence: ClassVar[Equivalence] = REASSOCIATING
 
     def pattern(self, op: Any, x: Any, a: Any = None) -> Any:

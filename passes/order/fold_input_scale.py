@@ -39,7 +39,7 @@ class FoldInputScale(Rule):
     """
 
     code: ClassVar[str] = "CG211"
-    trouble: ClassVar[str] = "a factor in front of a convolution costs a pass over its input; coremltools does not fold it"
+    trouble: ClassVar[str] = "a factor before a convolution costs a pass over its input; coremltools does not fold it"
     equivalence: ClassVar[Equivalence] = REASSOCIATING
 
     def pattern(self, op: Any, x: Any, c: Any, w: Any, b: Any = None) -> Any:

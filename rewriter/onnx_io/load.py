@@ -27,9 +27,10 @@ from coregraft.rewriter.errors import GraphError, InputError
 from coregraft.rewriter.graph import AttrRef, Floats, Graph, Op, RawAttr, Strings
 from coregraft.rewriter.onnx_io import wire
 from coregraft.rewriter.onnx_io.tensors import TensorReader, check_utf8, text
+from coregraft.rewriter.opset import OLDEST_OPSET
 from coregraft.rewriter.types import Const, DType, OpaqueType, TensorType, ValueType
 
-OLDEST_OPSET, NEWEST_OPSET = 7, 28
+NEWEST_OPSET = 28
 MODEL_FACTS = ("ir_version", "producer_name", "producer_version", "domain", "model_version", "doc_string")
 _NO_META: Mapping[str, Any] = MappingProxyType({})
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from onnx import defs, helper
 
-from coregraft.passes.opset import operands, semantics  # noqa: F401  # they register the adapters
+from coregraft.passes.opset import oldest, operands, semantics  # noqa: F401  # they register the adapters
 from coregraft.passes.opset.compatible import compatible, widened
 from coregraft.passes.opset.edit import ADAPTERS, WITHDRAWN, versions
 from coregraft.rewriter.opset import OLDEST_OPSET
