@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from coregraft.rewriter.rule import Rule, RuleGroup
     from coregraft.rewriter.target import Target
     from coregraft.rewriter.types import Const, DType, TensorType
+    from coregraft.verification.verify import verify
 
 __version__ = "0.1.0"
 
@@ -52,6 +53,7 @@ _WHERE = {
     "save": "coregraft.rewriter.onnx_io.save",
     "target": "coregraft.lowering.targets:get",
     "to_graphsurgeon": "coregraft.rewriter.onnx_io.gs",
+    "verify": "coregraft.verification.verify",
 }
 
 __all__ = [
@@ -81,6 +83,7 @@ __all__ = [
     "save",
     "target",
     "to_graphsurgeon",
+    "verify",
 ]
 
 
