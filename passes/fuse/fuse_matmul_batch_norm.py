@@ -46,13 +46,15 @@ class FuseMatmulBatchNorm(Rule):
         return op.BatchNormalization(product, scale, shift, mean, var, training_mode=0, epsilon=op.attr("epsilon"))
 
     def where(self, m: Any) -> Any:
-        if m.x.rank != 2:
+        if m.x.rank != 2 or m.w.rank != 2:
             return m.no("not of rank 2")
         if not all(v.is_const for v in (m.w, m.scale, m.shift, m.mean, m.var)) or (m.c and not m.c.is_const):
             return m.no("an operand is computed at run time")
         if len(m.w.users) > 1:
             return m.no("the weights are shared")
-        return m.c is None or m.c.const.size in (1, m.scale.const.size) or m.no("C is not one value per feature")
+        if m.c is None or m.c.const.size == 1:
+            return True
+        return m.c.shape[-1] == m.c.const.size or m.no("C is not one value per feature")
 
     def replacement(self, op: OpBuilder, m: Any) -> Any:
         scale, shift, mean, var = (v.array().astype(np.float64).reshape(-1) for v in (m.scale, m.shift, m.mean, m.var))
