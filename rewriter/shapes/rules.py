@@ -65,7 +65,7 @@ def _where(site: Site) -> Types | None:
     return [tensor(site.dtype(1) or site.dtype(2), broadcast([site.shape(i) for i in range(3)], site))]
 
 
-@rule("Cast")
+@rule("Cast", since=6)
 def _cast(site: Site) -> Types | None:
     return [tensor(DType(attr(site.op, "to")), site.shape(0))]
 
@@ -193,7 +193,7 @@ def _flatten(site: Site) -> Types | None:
     return [tensor(site.dtype(0), [product(shape[:axis]), product(shape[axis:])])]
 
 
-@rule("Concat")
+@rule("Concat", since=4)
 def _concat(site: Site) -> Types | None:
     shapes = [site.shape(i) for i in range(len(site))]
     present = [s for s in shapes if s is not None]
@@ -207,7 +207,7 @@ def _concat(site: Site) -> Types | None:
     return [tensor(site.dtype(0), result)]
 
 
-@rule("Split")
+@rule("Split", since=2)
 def _split(site: Site) -> Types | None:
     shape, count = site.shape(0), len(site.op.outputs)
     if shape is None:
@@ -299,7 +299,7 @@ def _expand(site: Site) -> Types | None:
     return [tensor(site.dtype(0), broadcast([site.shape(0), as_shape(site, 1)]))]
 
 
-@rule("Tile")
+@rule("Tile", since=6)
 def _tile(site: Site) -> Types | None:
     shape, repeats = site.shape(0), as_shape(site, 1)
     if shape is None or repeats is None:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from onnx import helper
 
+from coregraft.passes.opset import oldest
 from coregraft.passes.opset.edit import ADAPTERS
 from coregraft.rewriter.errors import UnsupportedError
 from coregraft.rewriter.graph import Graph
@@ -135,7 +136,8 @@ def test_every_adapter_has_a_case() -> None:
             op_types = {node.op_type for node in model.nodes} | {"Resize"}
             exercised |= {key for key in steps if key[0] in op_types}
     passed_through = {("Erf", 13), ("BatchNormalization", 9)}  # they only check, or leave no trace
-    assert set(ADAPTERS) - exercised - passed_through == set()
+    tested = {key for key, adapter in ADAPTERS.items() if adapter.__module__ != oldest.__name__}  # see test_oldest
+    assert tested - exercised - passed_through == set()
 
 
 @pytest.mark.parametrize(("opset", "mode"), [(10, None), (16, "half_pixel"), (16, "output_half_pixel"), (16, None)])
