@@ -7,11 +7,11 @@ rejected early by the types of the producers that its pattern asks for. Order: o
 
 from __future__ import annotations
 
-import dataclasses
 import heapq
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
+from coregraft.rewriter.collector import collector_off
 from coregraft.rewriter.contract import Context
 from coregraft.rewriter.errors import PassError
 from coregraft.rewriter.graph import Graph, Op
@@ -21,6 +21,8 @@ from coregraft.rewriter.rewriter import Rewriter, TypeChangedError
 from coregraft.rewriter.rule import Rule
 
 Key = tuple[str, str]
+#: The producer of the operands there (any of them will do) is one of these.
+Need = tuple[slice, frozenset[Key]]
 
 
 class RuleIndex:
@@ -32,34 +34,37 @@ class RuleIndex:
             for key in rule.root_keys():
                 table[key].append((rule, tuple(_needs(p.root) for p in rule.compiled() if key in p.roots)))
         self.table = dict(table)
+        self._known: dict[tuple[Key, tuple[Key | None, ...]], tuple[Rule, ...]] = {}
 
-    def candidates(self, g: Graph, op: Op) -> Iterator[Rule]:
-        """The rules worth trying at an op, in order."""
-        for rule, alternatives in self.table.get(op.key, ()):
-            if not alternatives or any(all(need.holds(g, op) for need in needs) for needs in alternatives):
-                yield rule
+    def candidates(self, g: Graph, op: Op) -> tuple[Rule, ...]:
+        """The rules worth trying at an op, in order.
+
+        They depend on nothing but the types of the op and of its operands' producers, of which a graph has few
+        combinations: each is decided once, however many rules there are.
+        """
+        if op.key not in self.table:
+            return ()
+        producers = tuple([_producer_key(g, value) for value in op.inputs])
+        known = (op.key, producers)
+        if known not in self._known:
+            self._known[known] = tuple(
+                rule
+                for rule, ways in self.table[op.key]
+                if not ways or any(all(not keys.isdisjoint(producers[at]) for at, keys in way) for way in ways)
+            )
+        return self._known[known]
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Need:
-    """The producer of operand ``index`` (of any operand, when None) is one of ``keys``."""
-
-    index: int | None
-    keys: frozenset[Key]
-
-    def holds(self, g: Graph, op: Op) -> bool:
-        inputs = op.inputs if self.index is None else op.inputs[self.index : self.index + 1]
-        for value in inputs:
-            if value:
-                for producer in g._pred[value]:
-                    if g._node[producer]["op"].key in self.keys:
-                        return True
-        return False
+def _producer_key(g: Graph, value: str) -> Key | None:
+    for producer in g._pred[value] if value else ():
+        op: Op = g._node[producer]["op"]
+        return op.domain, op.type
+    return None
 
 
 def _needs(root: OpPattern) -> tuple[Need, ...]:
     return tuple(
-        Need(None if root.commutes else i, frozenset(operand.producer.keys))
+        (slice(None) if root.commutes else slice(i, i + 1), frozenset(operand.producer.keys))
         for i, operand in enumerate(root.operands)
         if isinstance(operand, Result)
     )
@@ -120,18 +125,18 @@ def rewrite_greedily(g: Graph, rules: Sequence[Rule], ctx: Context, *, into_bodi
     Raises:
         PassError: ``rewrite-budget``, when more than 10 rewrites an op took place; names the rules that fired most.
     """
-    return _run(g, RuleIndex(rules), ctx, ctx.rewriter(g), into_bodies)
+    with collector_off():
+        return _run(g, RuleIndex(rules), ctx, ctx.rewriter(g), into_bodies)
 
 
 def _run(g: Graph, index: RuleIndex, ctx: Context, rw: Rewriter, into_bodies: bool) -> int:
-    table = index.table
     node = g._node
     queue: list[tuple[int, int]] = []
     holders: list[int] = []
     total = 0
     for op_id, op in g.ops():
         total += 1
-        if op.key in table:
+        if index.candidates(g, op):
             queue.append((node[op_id]["pos"], op_id))
         if op.captures or op.type in ("If", "Loop", "Scan"):
             holders.append(op_id)
@@ -152,7 +157,7 @@ def _run(g: Graph, index: RuleIndex, ctx: Context, rw: Rewriter, into_bodies: bo
             if ctx.rewrite_limit is not None and ctx.counts["rewrites"] >= ctx.rewrite_limit:
                 break
         for touched in _neighbourhood(g, rw):
-            if touched not in queued and g.op(touched).key in table:
+            if touched not in queued and index.candidates(g, g.op(touched)):
                 queued.add(touched)
                 heapq.heappush(queue, (node[touched]["pos"], touched))
     count = fired.total()
@@ -165,13 +170,12 @@ def _run(g: Graph, index: RuleIndex, ctx: Context, rw: Rewriter, into_bodies: bo
 
 def _apply(g: Graph, op_id: int, index: RuleIndex, ctx: Context, rw: Rewriter, fired: Counter[str]) -> bool:
     for rule in index.candidates(g, g.op(op_id)):
-        before = rw.events.total()
+        before, mark = rw.events.total(), rw.mark()
         rw.at((op_id,), rule.name)
-        mark, events = rw.mark(), rw.events.copy()
         try:
             done = rule.match_and_rewrite(op_id, rw)
         except TypeChangedError as error:
-            rw.rollback(mark, events)
+            rw.rollback(mark)
             ctx.declined[f"{rule.name}: {error.message}"] += 1
             continue
         if not done:
@@ -196,8 +200,8 @@ def _neighbourhood(g: Graph, rw: Rewriter) -> list[int]:
     if not rw.touched:
         return []
     near: dict[int, None] = {}
-    for op_id in rw.touched:
-        if op_id not in g:
+    for op_id in dict.fromkeys(rw.touched):
+        if op_id not in g._node:
             continue
         near[op_id] = None
         for value in g._pred[op_id]:

@@ -167,9 +167,7 @@ class Graph(nx.DiGraph):  # type: ignore[misc]  # networkx is untyped
 
     def ops(self) -> Iterator[tuple[int, Op]]:
         """All (id, op) pairs in no promised order; see :meth:`topological`."""
-        for node, data in self._node.items():
-            if type(node) is int:
-                yield node, data["op"]
+        return iter([(node, data["op"]) for node, data in self._node.items() if type(node) is int])
 
     def values(self) -> Iterator[str]:
         """All value names, in order of insertion."""

@@ -43,13 +43,12 @@ class Rewriter:
         self.rule_name = ""
         self.events: Counter[str] = Counter()
         self.touched: list[int] = []
-        self._undo: list[Callable[[], None]] = []
+        self._journal: list[tuple[str, Callable[[], object]]] = []
         self._changed_ops: set[int] = set()
         self._op_names: set[str] | None = None
         self._new_consts: list[str] = []
         self._pos: int | None = None
-        self._anchor: str = ""
-        self._replaced: tuple[str, ...] = ()
+        self._replaced: tuple[Op, ...] = ()
 
     # ---------------------------------------------------------------- where new ops go
 
@@ -57,17 +56,20 @@ class Rewriter:
         """New ops from here on stand for ``op_ids`` (the first is the root): place, names and origin follow them."""
         if rule_name is not None:
             self.rule_name = rule_name
-        root = self.graph.op(op_ids[0])
-        self._pos = self.graph.nodes[op_ids[0]]["pos"]
-        self._anchor = root.name or next((o for o in root.outputs if o), root.type)
-        self._replaced = tuple(_source_names(self.graph.op(i)) for i in op_ids)
+        node = self.graph._node
+        self._pos = node[op_ids[0]]["pos"]
+        self._replaced = tuple([node[i]["op"] for i in op_ids])
+
+    def _anchor(self) -> str:
+        """What the names of new values start with: the root that they stand for."""
+        return _source_name(self._replaced[0]) if self._replaced else ""
 
     # ---------------------------------------------------------------- inserting
 
     def const(self, value: Array | Const | Sequence[Any] | float, hint: str = "") -> str:
         """Add a constant and return its name. Give numpy arrays: a Python number would be int64 or float64."""
         const = value if isinstance(value, Const) else Const.of(value)
-        name = self.graph.fresh_name(hint or f"{self._anchor}/const")
+        name = self.graph.fresh_name(hint or f"{self._anchor()}/const")
         self._add_value(name, const.type, const)
         self._new_consts.append(name)
         return name
@@ -94,11 +96,13 @@ class Rewriter:
         if outputs is None:
             outputs = []
             for _ in range(n_outputs):  # a name is taken once its value is there
-                outputs.append(self.graph.fresh_name(f"{self._anchor}/{op_type}"))
+                outputs.append(self.graph.fresh_name(f"{self._anchor()}/{op_type}"))
                 self._add_value(outputs[-1], None, None)
         name = self._unique_op_name(outputs[0] if name is None else name)
-        origin = Origin(self.pass_name, self.rule_name, self._replaced) if self.pass_name else None
-        clean = {k: tuple(v) if type(v) is list else v for k, v in (attrs or {}).items() if v is not None}
+        origin = None
+        if self.pass_name:
+            origin = Origin(self.pass_name, self.rule_name, tuple([_source_name(old) for old in self._replaced]))
+        clean = _clean(attrs or {})
         op = Op(op_type, operands, tuple(outputs), clean, domain, name, overload, _captures(clean), origin)
         op_id = self._add_op(op, self._pos)
         self._infer(op_id)
@@ -146,9 +150,8 @@ class Rewriter:
         if outputs is not None:
             changes["outputs"] = tuple(outputs)
         if attrs is not None:
-            clean = {k: tuple(v) if type_is_list(v) else v for k, v in attrs.items() if v is not None}
-            changes["attrs"] = clean
-            changes["captures"] = _captures(clean)
+            changes["attrs"] = _clean(attrs)
+            changes["captures"] = _captures(changes["attrs"])
         if type is not None:
             changes["type"] = type
         if domain is not None:
@@ -188,22 +191,20 @@ class Rewriter:
             self.touched.append(user)
         if a in self.graph.outputs.values():
             self.set_outputs({name: b if source == a else source for name, source in self.graph.outputs.items()})
-        self.events["replaced"] += 1
+        self._record("replaced", _nothing)
         self._touch_around(b)
 
     def set_outputs(self, outputs: Mapping[str, str]) -> None:
         """Re-source the graph's outputs; the public names stay."""
         old = self.graph.outputs
         self.graph.set_outputs(outputs)
-        self._undo.append(lambda: self.graph.set_outputs(old))
-        self.events["updated"] += 1
+        self._record("updated", lambda: self.graph.set_outputs(old))
 
     def set_fact(self, key: str, value: Any) -> None:
         """Set a model-level fact, an entry of ``graph.graph``."""
         old, had = self.graph.graph.get(key), key in self.graph.graph
         self.graph.graph[key] = value
-        self._undo.append(lambda: self.graph.graph.update({key: old}) if had else self.graph.graph.pop(key, None))
-        self.events["updated"] += 1
+        self._record("updated", lambda: self.graph.graph.update({key: old}) if had else self.graph.graph.pop(key, None))
 
     def set_type(self, value: ValueLike, type: ValueType | None) -> None:
         """Set what is known of a value's type."""
@@ -212,8 +213,7 @@ class Rewriter:
         if old == type:
             return
         data["type"] = type
-        self._undo.append(lambda: data.__setitem__("type", old))
-        self.events["retyped"] += 1
+        self._record("retyped", lambda: data.__setitem__("type", old))
 
     def set_const(self, value: ValueLike, const: Const) -> None:
         """Turn a value without a producer into a constant, or give a constant another content."""
@@ -221,13 +221,12 @@ class Rewriter:
         data = self.graph.nodes[name]
         old = data["const"]
         data["const"] = const
-        self._undo.append(lambda: data.__setitem__("const", old))
-        self.events["updated"] += 1
+        self._record("updated", lambda: data.__setitem__("const", old))
         self.set_type(name, const.type)
         self.touched.extend(self.graph.users(name))
 
     def erase(self, op_id: int) -> None:
-        """Remove an op and the values that nobody needs after it. Its results must have no users."""
+        """Remove an op and the values that nobody needs after it. Its results must have no users, or get another op."""
         op = self.graph.op(op_id)
         producers = [p for v in op.operands if (p := self.graph.producer(v)) is not None]
         self._remove_op(op_id)
@@ -240,7 +239,7 @@ class Rewriter:
         name = self.name_of(value)
         self._drop_if_orphan(name)
         if name not in self.graph:
-            self.events["removed"] += 1
+            self._record("removed", _nothing)
 
     def type_of(self, value: ValueLike) -> TensorType | None:
         """The tensor type of a value."""
@@ -256,13 +255,13 @@ class Rewriter:
         Raises:
             TypeChangedError: a new value differs in type from the old one; everything is undone.
         """
-        mark, events = len(self._undo), self.events.copy()
+        mark = self.mark()
         self._new_consts.clear()
         first_new: int = self.graph.graph.get("next_id", 0)
         try:
             result = build()
             if result is None or result is False or (not isinstance(result, (str, tuple, list)) and not result):
-                self.rollback(mark, events)
+                self.rollback(mark)
                 return result
             values = [self.name_of(v) for v in (result if isinstance(result, (tuple, list)) else (result,))]
             if len(values) != len(old):
@@ -273,7 +272,7 @@ class Rewriter:
             for name in self._new_consts:
                 self._drop_if_orphan(name)
         except TypeChangedError:
-            self.rollback(mark, events)
+            self.rollback(mark)
             raise
         return result
 
@@ -292,16 +291,19 @@ class Rewriter:
             old_producer = self.graph.producer(a)
             kind = self.graph.type_of(b) or self.graph.type_of(a)
             if old_producer is not None:
-                self._detach_output(old_producer, a, first_new)
+                self._detach_output(old_producer, a, first_new, op_ids)
             self._rename_output(b, a)
             self.set_type(a, kind)
             self.touched.extend(self.graph.users(a))
-            self.events["replaced"] += 1
+            self._record("replaced", _nothing)
         self._erase_dead(op_ids)
 
-    def _detach_output(self, op_id: int, value: str, first_new: int) -> None:
+    def _detach_output(self, op_id: int, value: str, first_new: int, going: Sequence[int]) -> None:
         """Take a result's name from its op; new ops that read the old result follow it to another name."""
         readers = [user for user in self.graph.users(value) if user >= first_new]
+        if not readers and op_id in going and not any(o and o != value for o in self.graph.op(op_id).outputs):
+            self.erase(op_id)
+            return
         inner = ""
         if readers:
             inner = self.graph.fresh_name(f"{value}/inner")
@@ -321,7 +323,8 @@ class Rewriter:
         self._drop_if_orphan(old)
 
     def _erase_dead(self, op_ids: Iterable[int]) -> None:
-        for op_id in sorted(op_ids, key=self.graph.order_key, reverse=True):
+        left = [op_id for op_id in op_ids if op_id in self.graph._node]
+        for op_id in sorted(left, key=self.graph.order_key, reverse=True):
             outputs = [o for o in self.graph.op(op_id).outputs if o]
             if not any(self.graph._succ[o] or self.graph.public_names(o) for o in outputs):
                 self.erase(op_id)
@@ -330,13 +333,15 @@ class Rewriter:
 
     def mark(self) -> int:
         """A point to which :meth:`rollback` can return."""
-        return len(self._undo)
+        return len(self._journal)
 
-    def rollback(self, mark: int = 0, events: Counter[str] | None = None) -> None:
-        """Undo everything since ``mark``; the graph is as it was then."""
-        while len(self._undo) > mark:
-            self._undo.pop()()
-        self.events = Counter() if events is None else events
+    def rollback(self, mark: int = 0) -> None:
+        """Undo everything since ``mark``; the graph and the events are as they were then."""
+        while len(self._journal) > mark:
+            event, undo = self._journal.pop()
+            undo()
+            if event:
+                self.events[event] -= 1
         self.touched = [i for i in self.touched if i in self.graph]
 
     @property
@@ -349,17 +354,25 @@ class Rewriter:
 
     # ---------------------------------------------------------------- journalled primitives
 
+    def _record(self, event: str, undo: Callable[[], object]) -> None:
+        """Count an event (``""``: a side effect of another one) and remember how to undo it."""
+        if event:
+            self.events[event] += 1
+        self._journal.append((event, undo))
+
     def _add_value(self, name: str, type: ValueType | None, const: Const | None) -> None:
         self.graph.add_value(name, type, const)
-        self._undo.append(lambda: self.graph.remove_node(name))
+        self._record("", lambda: self.graph.remove_node(name))
+
+    def _add_values(self, op: Op) -> None:
+        for value in (*op.operands, *op.outputs):
+            if value and value not in self.graph._node:
+                self._add_value(value, None, None)
 
     def _add_op(self, op: Op, pos: int | None) -> int:
-        for value in (*op.operands, *(o for o in op.outputs if o)):
-            if value not in self.graph:
-                self._add_value(value, None, None)
+        self._add_values(op)
         op_id = self.graph.add_op(op, pos)
-        self._undo.append(lambda: self.graph.remove_node(op_id))
-        self.events["inserted"] += 1
+        self._record("inserted", lambda: self.graph.remove_node(op_id))
         self._changed_ops.add(op_id)
         self.touched.append(op_id)
         self.touched.extend(u for o in op.outputs if o for u in self.graph.users(o))
@@ -373,29 +386,25 @@ class Rewriter:
             g.add_node(op_id, **data)
             g._connect(op_id, data["op"])
 
-        self._undo.append(restore)
-        self.events["removed"] += 1
+        self._record("removed", restore)
 
     def _set_op(self, op_id: int, op: Op) -> None:
         old = self.graph.op(op_id)
-        for value in (*op.operands, *(o for o in op.outputs if o)):
-            if value not in self.graph:
-                self._add_value(value, None, None)
+        self._add_values(op)
         self.graph.set_op(op_id, op)
-        self._undo.append(lambda: self.graph.set_op(op_id, old))
-        self.events["updated"] += 1
+        self._record("updated", lambda: self.graph.set_op(op_id, old))
         self._changed_ops.add(op_id)
         self.touched.append(op_id)
 
     def _drop_if_orphan(self, value: str) -> None:
         g = self.graph
-        if not value or value not in g or g._succ[value] or g._pred[value]:
+        if not value or value not in g._node or g._succ[value] or g._pred[value]:
             return
         if value in g.graph.get("inputs", ()) or value in g.outputs.values():
             return
         data = dict(g.nodes[value])
         g.remove_node(value)
-        self._undo.append(lambda: g.add_node(value, **data))
+        self._record("", lambda: g.add_node(value, **data))
 
     # ---------------------------------------------------------------- types and surroundings
 
@@ -403,6 +412,8 @@ class Rewriter:
         from coregraft.rewriter.shapes import infer_op_types
 
         op = self.graph.op(op_id)
+        if all(not value or self.graph.type_of(value) is not None for value in op.outputs):
+            return
         for value, kind in zip(op.outputs, infer_op_types(self.graph, op_id), strict=False):
             if value and kind is not None and self.graph.type_of(value) is None:
                 self.set_type(value, kind)
@@ -425,9 +436,13 @@ class Rewriter:
         self.touched.extend(self.graph.users(value))
 
 
-def type_is_list(value: Any) -> bool:
-    """Whether a value is a plain list (which attributes hold as a tuple)."""
-    return type(value) is list
+def _nothing() -> None:
+    """The undoing of an event that consists of others."""
+
+
+def _clean(attrs: Mapping[str, Any]) -> dict[str, Any]:
+    """Attributes as an op holds them: None is none at all, a list a tuple."""
+    return {k: tuple(v) if type(v) is list else v for k, v in attrs.items() if v is not None}
 
 
 def _compatible(a: Any, b: Any) -> bool:
@@ -439,7 +454,7 @@ def _captures(attrs: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(sorted({name for body in bodies for name in body.free_values()}))
 
 
-def _source_names(op: Op) -> str:
+def _source_name(op: Op) -> str:
     return op.name or next((o for o in op.outputs if o), op.type)
 
 

@@ -15,9 +15,9 @@ from coregraft.passes.cleanup.fold_shape_arithmetic import FoldShapeArithmetic
 from coregraft.passes.cleanup.fuse_reshapes import FuseReshapes
 from coregraft.passes.cleanup.fuse_transposes import FuseTransposes
 from coregraft.passes.cleanup.unroll_loops import UnrollLoops
+from coregraft.rewriter.collector import collector_off
 from coregraft.rewriter.contract import Context, Equivalence, Pass
 from coregraft.rewriter.graph import Graph
-from coregraft.rewriter.onnx_io.load import collector_off
 
 
 @dataclass(frozen=True)

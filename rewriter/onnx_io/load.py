@@ -12,9 +12,7 @@ A function is a Graph as well, with ``attributes`` (names without a default) and
 
 from __future__ import annotations
 
-import contextlib
-import gc
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -23,6 +21,7 @@ import onnx
 from google.protobuf.message import DecodeError
 from onnx import AttributeProto
 
+from coregraft.rewriter.collector import collector_off
 from coregraft.rewriter.errors import GraphError, InputError
 from coregraft.rewriter.graph import AttrRef, Floats, Graph, Op, RawAttr, Strings
 from coregraft.rewriter.onnx_io import wire
@@ -85,18 +84,6 @@ def function_graph(function: Graph | onnx.FunctionProto | bytes) -> Graph:
         return body
     proto = onnx.FunctionProto.FromString(function) if isinstance(function, bytes) else function
     return _Reader(TensorReader()).function(proto)
-
-
-@contextlib.contextmanager
-def collector_off() -> Iterator[None]:
-    """Millions of new objects and no garbage: the cyclic collector would take half of the time."""
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
 
 
 class _Reader:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,17 +14,12 @@ def schema_types(
     op: Op, types: Sequence[ValueType | None], data: Sequence[Const | None], opsets: Mapping[str, int]
 ) -> list[ValueType | None]:
     """The result types that onnx's own inference gives for one op; ``data`` are the operands that are constant."""
-    from onnx import NodeProto, checker, defs, numpy_helper, shape_inference
+    from onnx import NodeProto, checker, numpy_helper, shape_inference
 
     unknown: list[ValueType | None] = [None] * len(op.outputs)
-    version = opsets.get(op.domain, 1)
-    try:
-        schema = defs.get_schema(op.type, version, op.domain)
-    except defs.SchemaError:
-        try:  # born after the graph's opset
-            schema = defs.get_schema(op.type, defs.onnx_opset_version(), op.domain)
-        except defs.SchemaError:
-            return unknown
+    schema = _schema(op.type, opsets.get(op.domain, 1), op.domain)
+    if schema is None:
+        return unknown
     node = NodeProto(op_type=op.type, domain=op.domain)
     node.input.extend(f"i{i}" if v else "" for i, v in enumerate(op.inputs))
     node.output.extend(f"o{i}" if v else "" for i, v in enumerate(op.outputs))
@@ -35,6 +31,18 @@ def schema_types(
     except (shape_inference.InferenceError, checker.ValidationError, RuntimeError, ValueError):
         return unknown  # an operand of unknown type, or an op that is wrong: the checker's to say
     return [_value_type(found[f"o{i}"]) if f"o{i}" in found else None for i in range(len(op.outputs))]
+
+
+@functools.cache
+def _schema(op_type: str, version: int, domain: str) -> Any:
+    from onnx import defs
+
+    for at in (version, defs.onnx_opset_version()):  # of the graph's opset, or born after it
+        try:
+            return defs.get_schema(op_type, at, domain)
+        except defs.SchemaError:
+            continue
+    return None
 
 
 def _attribute(name: str, value: Any) -> Any:
