@@ -17,7 +17,7 @@ INTS = np.array([[0, 3, -1], [2, 0, 0]], np.int32)
 def test_fill(value: Any) -> None:
     shape = np.array([2, 3], np.int32)
     kind = np.int32 if isinstance(value, np.int32) else np.float32 if isinstance(value, float) else np.bool_
-    want = np.full(shape, value, kind)
+    want: Any = np.full(shape, value, kind)
     agree(lambda s: mb.fill(shape=s, value=value), {"s": shape}, want=want)
     agree(lambda x: mb.fill_like(ref_tensor=x, value=value), {"x": want.astype(np.float32)}, "iOS16", want=want)
 
@@ -35,7 +35,7 @@ def test_range(start: Any, end: Any, step: Any) -> None:
         a, b, c = (mb.squeeze(x=v, axes=[0]) for v in mb.split(x=limits, num_splits=3, axis=0))
         return mb.range_1d(start=a, end=b, step=c)
 
-    agree(build, {"limits": limits}, want=np.arange(start, end, step, kind))
+    agree(build, {"limits": limits}, want=np.arange(start, end, step).astype(kind))
 
 
 @pytest.mark.parametrize("axis", [-1, 0, 1, -2])

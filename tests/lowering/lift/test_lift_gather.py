@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -65,7 +66,7 @@ def test_gather_nd() -> None:
     agree(lambda x: mb.gather_nd(x=x, indices=by_batch, batch_dims=1), {"x": X}, "iOS16", want=want)
 
 
-MODES = {
+MODES: dict[str, Callable[[Any, Any], Any]] = {
     "update": lambda a, u: u, "add": lambda a, u: a + u, "sub": lambda a, u: a - u, "mul": lambda a, u: a * u,
     "div": lambda a, u: a / u, "max": np.maximum, "min": np.minimum,
 }  # fmt: skip
@@ -112,13 +113,12 @@ def test_repeated_indices_add_up() -> None:
 
 def test_an_absent_mode_of_scatter_is_open() -> None:
     from coregraft.lowering.lift.lifter import Lifter, Session
-    from coregraft.lowering.lift.registry import table
     from coregraft.lowering.lift.spec import Block, MilOp, Slot
     from coregraft.rewriter.errors import UnsupportedError
     from coregraft.rewriter.types import Const, DType, TensorType
 
     kind = TensorType(DType.FLOAT, (3,))
-    operands = {"data": ("x",), "updates": ("x",), "indices": (Const.of(np.arange(3, dtype=np.int32)),)}
+    operands: dict[str, tuple[str | Const, ...]] = {"data": ("x",), "updates": ("x",), "indices": (Const.of(np.arange(3, dtype=np.int32)),)}
     for strict in (False, True):
         lifter = Lifter(Session("CoreML5", strict))
         lifter.bind(Slot("x", kind), lifter.input("x", kind))
@@ -130,7 +130,6 @@ def test_an_absent_mode_of_scatter_is_open() -> None:
         else:
             lifter.run(block)
             assert lifter.session.warnings
-    assert "scatter" in table()
 
 
 def test_quotients_of_integers_are_refused() -> None:

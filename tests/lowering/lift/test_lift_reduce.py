@@ -65,7 +65,7 @@ def test_arg_reduction(name: str, function: Callable[..., Any]) -> None:
 def test_cumsum(exclusive: bool, backwards: bool) -> None:
     for x in (X, INTS):
         turned = np.flip(x, 1) if backwards else x
-        want = np.cumsum(turned, axis=1, dtype=x.dtype)
+        want: Any = np.cumsum(turned, axis=1, dtype=x.dtype)
         want = want - turned if exclusive else want
         want = np.flip(want, 1) if backwards else want
         options = {"axis": 1, "exclusive": exclusive, "reverse": backwards}
