@@ -61,14 +61,14 @@ class _Normalise(Rule):
     benefit: ClassVar[int] = 2  # before RMS normalisation, which fits the second half of this
 
     def pattern(self, op: Any, x: Any, eps: Any, axes: Any = None, axes2: Any = None) -> Any:
-        mean = op.ReduceMean(x, axes, keepdims=1)
+        mean = op.ReduceMean(x, axes, keepdims=1, noop_with_empty_axes=0)
         delta = op.Sub(x, mean)
         square = op.any_of(op.Mul(delta, delta), op.Pow(delta, 2))
         x_square = op.any_of(op.Mul(x, x), op.Pow(x, 2))
         mean_square = op.any_of(op.Mul(mean, mean), op.Pow(mean, 2))
         variance = op.any_of(
-            op.ReduceMean(square, axes2, keepdims=1),
-            op.Sub(op.ReduceMean(x_square, axes2, keepdims=1), mean_square),
+            op.ReduceMean(square, axes2, keepdims=1, noop_with_empty_axes=0),
+            op.Sub(op.ReduceMean(x_square, axes2, keepdims=1, noop_with_empty_axes=0), mean_square),
         )
         return op.any_of(*inverse_root_times(op, delta, op.Add(variance, eps)))
 

@@ -52,7 +52,7 @@ class _Normalise(Rule):
 
     def pattern(self, op: Any, x: Any, eps: Any, axes: Any = None) -> Any:
         square = op.any_of(op.Mul(x, x), op.Pow(x, 2))
-        mean = op.ReduceMean(square, axes, keepdims=1)
+        mean = op.ReduceMean(square, axes, keepdims=1, noop_with_empty_axes=0)
         return op.any_of(*inverse_root_times(op, x, op.Add(mean, eps)))
 
     def where(self, m: Any) -> Any:

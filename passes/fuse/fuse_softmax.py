@@ -39,7 +39,7 @@ class FuseSoftmax(Rule):
     equivalence: ClassVar[Equivalence] = REASSOCIATING
 
     def pattern(self, op: Any, x: Any, axes: Any, axes2: Any = None) -> Any:
-        shifted = op.any_of(op.Sub(x, op.ReduceMax(x, axes2, keepdims=1)), x)
+        shifted = op.any_of(op.Sub(x, op.ReduceMax(x, axes2, keepdims=1, noop_with_empty_axes=0)), x)
         exp = op.Exp(shifted)
         return op.Div(exp, op.ReduceSum(exp, axes, keepdims=1))
 
@@ -47,6 +47,8 @@ class FuseSoftmax(Rule):
         if not m.axes.is_const or m.axes.const.size != 1 or m.x.rank is None:
             return m.no("the sum is not over one known axis")
         if m.axes2 is not None:
+            if not m.axes2.is_const:
+                return m.no("the maximum is over axes computed at run time")
             axis, other = (v.array().reshape(-1) % m.x.rank for v in (m.axes, m.axes2))
             if list(axis) != list(other):
                 return m.no("maximum and sum are over different axes")
