@@ -23,7 +23,10 @@ from coregraft.rewriter.onnx_io.text import parse
 from coregraft.rewriter.types import DType, TensorType
 from tests.lowering.lift.one_op import lift_program, mb, program_of, run_graph
 
-SMALL = "input x: float[2,8]\nconst w: float[8,4] = normal(seed=1)\ny = MatMul(x, w)\nz = Softmax(y, axis=1)\noutput z\n"
+SMALL = (
+    "input x: float[2,8]\nconst w: float[8,4] = normal(seed=1)\n"
+    "y = MatMul(x, w)\nz = Softmax(y, axis=1)\noutput z\n"
+)
 #: Graphs that pass through the passes, the emitters, coremltools' writer and back.
 ROUND_TRIPS = {
     "dense": SMALL,
