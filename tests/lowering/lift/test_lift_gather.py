@@ -118,7 +118,8 @@ def test_an_absent_mode_of_scatter_is_open() -> None:
     from coregraft.rewriter.types import Const, DType, TensorType
 
     kind = TensorType(DType.FLOAT, (3,))
-    operands: dict[str, tuple[str | Const, ...]] = {"data": ("x",), "updates": ("x",), "indices": (Const.of(np.arange(3, dtype=np.int32)),)}
+    indices = Const.of(np.arange(3, dtype=np.int32))
+    operands: dict[str, tuple[str | Const, ...]] = {"data": ("x",), "updates": ("x",), "indices": (indices,)}
     for strict in (False, True):
         lifter = Lifter(Session("CoreML5", strict))
         lifter.bind(Slot("x", kind), lifter.input("x", kind))
