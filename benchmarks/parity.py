@@ -63,12 +63,14 @@ def measure(model: Model, source: Path, package: Path) -> Facts:
     from coregraft.verification.verify import verify
 
     lifted = lift(package)
-    runs = [verify(source, lifted, inputs=make_feeds(model), layers=False), verify(source, lifted, draws=1, seed=1, layers=False)]
+    runs = [
+        verify(source, lifted, inputs=make_feeds(model), layers=False),
+        verify(source, lifted, draws=1, seed=1, layers=False),
+    ]
     facts: Facts = {"ok": all(run.ok for run in runs)}
     for kind, run in zip(("manifest", "seeded"), runs, strict=True):
         facts[kind] = max((c.relative_l2 or c.mismatches or 0.0 for c in run.outputs), default=0.0)
-        if not run.ok:
-            facts["why"] = "; ".join(f"{kind} inputs, {c.name}: {c.why}" for c in run.outputs if not c.ok)
+        facts.setdefault("why", []).extend(f"{kind} inputs, {c.name}: {c.why}" for c in run.outputs if not c.ok)
     if not facts["ok"]:
         inputs = None if runs[0].ok else make_feeds(model)
         drift = verify(source, lifted, inputs=inputs, draws=1, seed=1).drift

@@ -62,8 +62,8 @@ def compare(name: str, reference: Array, found: Array, tolerance: Tolerance, *, 
     """Compare a tensor with its reference.
 
     Args:
-        limit: elements whose reference is larger than this are left out: values that half precision cannot hold on
-            purpose, such as a mask.
+        limit: elements whose reference is larger than this are left out where the other is finite: values that half
+            precision cannot hold, bounded on purpose, such as a mask. Where the other is infinite it has overflowed.
     """
     if found.shape != reference.shape and not _scalar_pair(found, reference):
         return Comparison(name, False, f"shape {list(found.shape)} instead of {list(reference.shape)}")
@@ -73,7 +73,7 @@ def compare(name: str, reference: Array, found: Array, tolerance: Tolerance, *, 
     if reference.dtype.kind not in "fV":
         return _exact(name, reference, found, tolerance)
     a, b = reference.astype(np.float64).ravel(), found.astype(np.float64).ravel()
-    keep = ~(np.abs(a) > limit)
+    keep = ~((np.abs(a) > limit) & np.isfinite(b))
     a, b = a[keep], b[keep]
     if not a.size:
         return Comparison(name, True)

@@ -23,8 +23,11 @@ _BY_NAME: tuple[tuple[str, str], ...] = (
     ("ids", r"(\w+_)?ids?|tokens?|indices"),
     ("image", r"(\w+_)?(image|images|img|pixel_values|pixels)"),
     ("audio", r"(\w+_)?(audio|wav|waveform|samples|speech)"),
+    ("distances", r"(\w+_)?(dist|distance)s?"),
 )
-_HALF_IDS = 10
+_ANY_IDS = 10
+#: What stands between an image and the first convolution.
+_PREPARING = frozenset({"Add", "BatchNormalization", "Cast", "Div", "Identity", "Mul", "Pad", "Sub", "Transpose"})
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,7 @@ class Kind:
 
     name: str
     low: int = 0
-    high: int = _HALF_IDS
+    high: int = _ANY_IDS
 
 
 def kinds(g: Graph) -> dict[str, Kind]:
@@ -91,11 +94,34 @@ def _kind(g: Graph, name: str, type_: TensorType) -> Kind:
         return Kind("mask")
     if type_.dtype.is_integer:
         if named in ("mask", "positions", "lengths", "segments", "sample-rate"):
-            return Kind(named, 0, bound or _HALF_IDS)
-        return Kind("ids", 0, bound or _HALF_IDS)
-    if named in ("mask", "audio", "image", "lengths", "sample-rate"):
+            return Kind(named, 0, bound or _ANY_IDS)
+        return Kind("ids", 0, bound or _ANY_IDS)
+    if named in ("mask", "audio", "image", "lengths", "sample-rate", "distances"):
         return Kind(named)
-    return Kind("values")
+    return Kind("image" if _is_seen(g, name, type_) else "values")
+
+
+def _is_seen(g: Graph, name: str, type_: TensorType) -> bool:
+    """Whether an input of one or three channels goes into a convolution over two axes, scaled and moved at most."""
+    shape = type_.shape
+    if shape is None or len(shape) != 4 or not {shape[1], shape[3]} & {1, 3}:
+        return False
+    todo = [name]
+    while todo:
+        value = todo.pop()
+        for user in g.users(value):
+            op = g.op(user)
+            if op.type == "Conv":
+                return True
+            if op.type in _PREPARING and all(v == value or _is_fixed(g, v) for v in op.inputs if v):
+                todo.extend(out for out in op.outputs if out)
+    return False
+
+
+def _is_fixed(g: Graph, value: str) -> bool:
+    """Whether a value is a constant, an initializer or the result of a Constant op."""
+    producer = g.producer(value)
+    return g.const(value) is not None or (producer is not None and g.op(producer).type == "Constant")
 
 
 def _index_bound(g: Graph, name: str) -> int | None:
@@ -138,6 +164,8 @@ def _draw(kind: Kind, shape: tuple[int, ...], rng: np.random.Generator) -> Array
     if kind.name == "image":
         grid = np.linspace(0.0, 6.0, last)
         return np.asarray(np.clip(0.5 + 0.3 * np.sin(grid) + 0.15 * rng.standard_normal(shape), 0.0, 1.0))
+    if kind.name == "distances":  # positive, as is what divides by them
+        return rng.uniform(0.5, 5.0, shape)
     if kind.name == "audio":
         return np.asarray(0.3 * np.sin(np.arange(last) * 0.05) + 0.05 * rng.standard_normal(shape))
     return rng.standard_normal(shape)

@@ -76,3 +76,25 @@ def test_a_reference_of_zeros() -> None:
 
 def test_no_elements() -> None:
     assert compare("y", np.zeros((0, 3), np.float32), np.zeros((0, 3), np.float32), FP32).ok
+
+
+def test_an_overflow_beyond_the_limit_is_still_one() -> None:
+    a = np.array([1.0, 1e6, 2.0], np.float32)
+    b = np.array([1.0, np.inf, 2.0], np.float32)
+    assert not compare("y", a, b, FP16, limit=3e4).ok
+
+
+def test_nothing_but_infinities() -> None:
+    a = np.full((2, 2), np.inf, np.float32)
+    assert compare("y", a, a, FP32).ok
+
+
+def test_things_that_cannot_be_compared() -> None:
+    words: Array = np.array(["a", "b"], object)
+    assert "cannot be compared" in compare("y", words, np.zeros(2, np.int32), FP32).why
+
+
+def test_integers_that_came_back_as_floats() -> None:
+    a: Array = np.array([1, 2, 3])
+    assert compare("y", a, a.astype(np.float32), FP32).ok
+    assert compare("y", a, np.array([1, 2, np.nan], np.float32), FP32).mismatches == 1 / 3

@@ -88,3 +88,26 @@ def test_given_inputs_are_checked(arrays: dict[str, np.ndarray[Any, Any]]) -> No
 def test_given_inputs_are_cast() -> None:
     g = parse("input x: float[2]\ny = Relu(x)\noutput y\n")
     assert given(g, {"x": np.array([1, 2])})["x"].dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("input x: float[1,3,8,8]\nconst w: float[4,3,3,3] = normal(seed=1)\ns = Sub(x, 0.5)\nd = Div(s, 0.2)\n"
+         "y = Conv(d, w)\noutput y\n", "image"),
+        ("input x: float[1,8,8,3]\nconst w: float[4,3,3,3] = normal(seed=1)\nt = Transpose(x, perm=[0, 3, 1, 2])\n"
+         "y = Conv(t, w)\noutput y\n", "image"),
+        ("input x: float[1,8,8,8]\nconst w: float[4,8,3,3] = normal(seed=1)\ny = Conv(x, w)\noutput y\n", "values"),
+        ("input x: float[1,3,8,8]\ny = Relu(x)\noutput y\n", "values"),
+        ("input x: float[1,3,8,8]\ninput z: float[1,3,8,8]\nconst w: float[4,3,3,3] = normal(seed=1)\n"
+         "s = Add(x, z)\ny = Conv(s, w)\noutput y\n", "values"),
+    ],
+    ids=["normalised", "channels-last", "features", "no-convolution", "two-inputs"],
+)  # fmt: skip
+def test_an_image_is_known_by_its_use(text: str, kind: str) -> None:
+    assert kinds(parse(text))["x"].name == kind
+
+
+def test_distances_are_positive() -> None:
+    g = parse("input edge_dist: float[50]\ny = Reciprocal(edge_dist)\noutput y\n")
+    assert draw(g)["edge_dist"].min() > 0

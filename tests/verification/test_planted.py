@@ -55,10 +55,10 @@ def without(key: str) -> Plant:
 
 
 def wrong_concat_axis(emit: Callable[..., Any], given: dict[str, Any]) -> Any:
-    from coremltools.converters.mil.mil import Builder as mb
+    from coremltools.converters.mil.mil import Builder
 
     joined = emit(**{k: v for k, v in given.items() if k != "name"} | {"axis": 1})
-    return mb.reshape(x=joined, shape=np.array([2, 3, 8], np.int32), name=given["name"])
+    return Builder.reshape(x=joined, shape=np.array([2, 3, 8], np.int32), name=given["name"])
 
 
 def wrong_pool_rounding(emit: Callable[..., Any], given: dict[str, Any]) -> Any:
@@ -68,10 +68,10 @@ def wrong_pool_rounding(emit: Callable[..., Any], given: dict[str, Any]) -> Any:
 
 
 def nearest(emit: Callable[..., Any], given: dict[str, Any]) -> Any:
-    from coremltools.converters.mil.mil import Builder as mb
+    from coremltools.converters.mil.mil import Builder
 
     factors = {f"scale_factor_{axis}": 2.0 for axis in ("height", "width")}
-    return mb.upsample_nearest_neighbor(x=given["x"], name=given["name"], **factors)
+    return Builder.upsample_nearest_neighbor(x=given["x"], name=given["name"], **factors)
 
 
 def rolled(array: Any) -> Any:
