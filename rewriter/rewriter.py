@@ -208,20 +208,14 @@ class Rewriter:
 
     def set_type(self, value: ValueLike, type: ValueType | None) -> None:
         """Set what is known of a value's type."""
-        data = self.graph.nodes[self.name_of(value)]
-        old = data["type"]
-        if old == type:
-            return
-        data["type"] = type
-        self._record("retyped", lambda: data.__setitem__("type", old))
+        name = self.name_of(value)
+        if self.graph.type_of(name) != type:
+            self._set_data(name, "type", type, "retyped")
 
     def set_const(self, value: ValueLike, const: Const) -> None:
         """Turn a value without a producer into a constant, or give a constant another content."""
         name = self.name_of(value)
-        data = self.graph.nodes[name]
-        old = data["const"]
-        data["const"] = const
-        self._record("updated", lambda: data.__setitem__("const", old))
+        self._set_data(name, "const", const, "updated")
         self.set_type(name, const.type)
         self.touched.extend(self.graph.users(name))
 
@@ -368,6 +362,13 @@ class Rewriter:
         for value in (*op.operands, *op.outputs):
             if value and value not in self.graph._node:
                 self._add_value(value, None, None)
+
+    def _set_data(self, name: str, key: str, new: Any, event: str) -> None:
+        node = self.graph._node
+        old = node[name][key]
+        node[name][key] = new
+        # Looked up again when undone: a value that was removed since has come back with another dict.
+        self._record(event, lambda: node[name].__setitem__(key, old))
 
     def _add_op(self, op: Op, pos: int | None) -> int:
         self._add_values(op)

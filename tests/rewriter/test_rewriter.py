@@ -159,3 +159,15 @@ def test_op_names_stay_unique_when_a_value_name_is_freed(g: Graph) -> None:
         rw.insert("Neg", ["y"], name="abs")
     names = [op.name for _, op in g.ops()]
     assert len(names) == len(set(names))
+
+
+def test_rollback_restores_the_type_and_content_of_a_value_that_was_dropped_since() -> None:
+    g = parse("input x: float[2]\nconst c: float[2] = [1.0, 2.0]\ny = Add(x, c)\nz = Neg(x)\noutput z\n")
+    before = to_text(g)
+    rw = Rewriter(g)
+    rw.set_type("y", TensorType(DType.FLOAT, (2,)))
+    rw.set_const("c", Const.of(np.float32([3, 4])))
+    rw.erase(min(i for i, _ in g.ops()))
+    assert "c" not in g
+    rw.rollback()
+    assert to_text(g) == before
