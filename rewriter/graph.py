@@ -211,9 +211,17 @@ class Graph(nx.DiGraph):  # type: ignore[misc]  # networkx is untyped
         Raises:
             GraphError: ``graph-cycle``, naming an op on the cycle.
         """
+        pred, succ = self._pred, self._succ
+        program = sorted([(data["pos"], node) for node, data in self._node.items() if type(node) is int])
+        done: set[int] = set()
+        for _, op_id in program:
+            if not done.issuperset(producer for value in pred[op_id] for producer in pred[value]):
+                break
+            done.add(op_id)
+        else:  # the program order is one of dependencies, as it nearly always is
+            return [op_id for _, op_id in program]
         waiting: dict[int, int] = {}
         ready: list[tuple[int, int]] = []
-        pred, succ = self._pred, self._succ
         for node, data in self._node.items():
             if type(node) is int:
                 waiting[node] = count = sum(1 for value in pred[node] if pred[value])

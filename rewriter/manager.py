@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from coregraft.rewriter import facts
+from coregraft.rewriter.collector import collector_off
 from coregraft.rewriter.contract import Context, Fact, Finding, Pass
 from coregraft.rewriter.errors import CoregraftError, PassError, UsageError
 from coregraft.rewriter.graph import Graph
@@ -98,7 +99,8 @@ class PassManager:
         for pass_, automatic in self._schedule:
             if automatic and facts.violated(next(iter(pass_.ensures)), g) is None:
                 continue
-            report = self._run_one(pass_, g, automatic, reports)
+            with collector_off():
+                report = self._run_one(pass_, g, automatic, reports)
             reports.append(report)
             if self.after_pass is not None:
                 self.after_pass(report, g)
@@ -145,6 +147,7 @@ class PassManager:
         except Exception as error:
             _undo(rewriter, order)
             raise self._failure(pass_, g, "pass-failed", f"{type(error).__name__}: {error}", None, done) from error
+        rewriter.forget()
         return PassReport(
             pass_.spec(),
             rewriter.changed,

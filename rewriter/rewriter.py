@@ -338,6 +338,10 @@ class Rewriter:
                 self.events[event] -= 1
         self.touched = [i for i in self.touched if i in self.graph]
 
+    def forget(self) -> None:
+        """Give up undoing what was done so far, and the memory that it takes."""
+        self._journal.clear()
+
     @property
     def changed(self) -> bool:
         return any(self.events.values())
@@ -432,9 +436,9 @@ class Rewriter:
 
     def _touch_around(self, value: str) -> None:
         producer = self.graph.producer(value)
-        if producer is not None:
+        if producer is not None:  # what reads a constant or an input does not care who else does
             self.touched.append(producer)
-        self.touched.extend(self.graph.users(value))
+            self.touched.extend(self.graph.users(value))
 
 
 def _nothing() -> None:

@@ -15,7 +15,6 @@ from coregraft.passes.cleanup.fold_shape_arithmetic import FoldShapeArithmetic
 from coregraft.passes.cleanup.fuse_reshapes import FuseReshapes
 from coregraft.passes.cleanup.fuse_transposes import FuseTransposes
 from coregraft.passes.cleanup.unroll_loops import UnrollLoops
-from coregraft.rewriter.collector import collector_off
 from coregraft.rewriter.contract import Context, Equivalence, Pass
 from coregraft.rewriter.graph import Graph
 
@@ -62,10 +61,6 @@ class Cleanup(Pass):
     unroll: bool = True
 
     def run(self, g: Graph, ctx: Context) -> None:
-        with collector_off():
-            self._to_a_fixed_point(g, ctx)
-
-    def _to_a_fixed_point(self, g: Graph, ctx: Context) -> None:
         passes = self.passes()
         of_loops: list[str] = []
         quiet = 0  # passes in a row that changed nothing: a full round of them is the end
