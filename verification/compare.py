@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
+from coregraft.rewriter.graph import Graph
 from coregraft.rewriter.types import Array
 
 
@@ -17,15 +19,19 @@ class Tolerance:
     Attributes:
         relative_l2: norm of the difference over norm of the reference, for floating point.
         mismatches: share of elements that may differ, for integers and booleans.
+        of_one: absolute error always allowed of values that are computed with the precision of one, however small
+            they are: what comes out of a sigmoid or a sine.
     """
 
     relative_l2: float
     mismatches: float = 0.0
+    of_one: float = 0.0
 
 
 #: By compute precision of the package. Integers that come out of half-precision comparisons (argmax, thresholds) may
 #: differ where two candidates are within rounding; one in a hundred is allowed, and the share is reported.
-TOLERANCES = {"fp32": Tolerance(1e-4), "fp16": Tolerance(2e-2, 1e-2)}
+#: What is allowed of one is four roundings of it in fp32, in which the source computes.
+TOLERANCES = {"fp32": Tolerance(1e-4, 0.0, 2.0**-22), "fp16": Tolerance(2e-2, 1e-2, 2.0**-22)}
 
 
 @dataclass(frozen=True)
@@ -58,10 +64,19 @@ class Comparison:
         return asdict(self)
 
 
-def compare(name: str, reference: Array, found: Array, tolerance: Tolerance, *, limit: float = np.inf) -> Comparison:
+def compare(
+    name: str,
+    reference: Array,
+    found: Array,
+    tolerance: Tolerance,
+    *,
+    limit: float = np.inf,
+    bounded: bool = False,
+) -> Comparison:
     """Compare a tensor with its reference.
 
     Args:
+        bounded: the values are computed with the precision of one (see :class:`Tolerance`).
         limit: elements whose reference is larger than this are left out where the other is finite: values that half
             precision cannot hold, bounded on purpose, such as a mask. Where the other is infinite it has overflowed.
     """
@@ -87,15 +102,16 @@ def compare(name: str, reference: Array, found: Array, tolerance: Tolerance, *, 
         return Comparison(name, True)
     delta = np.abs(a - b)
     norm, error = float(np.linalg.norm(a)), float(np.linalg.norm(delta))
-    floor = np.sqrt(a.size) * 1e-7  # a reference of zeros: a difference at rounding level of one is no error
+    floor = math.sqrt(a.size) * 1e-7  # a reference of zeros: a difference at rounding level of one is no error
     relative = error / max(norm, floor)
+    largest = float(delta.max())
     product = norm * float(np.linalg.norm(b))
-    ok = relative <= tolerance.relative_l2
+    ok = relative <= tolerance.relative_l2 or (bounded and largest <= tolerance.of_one)
     return Comparison(
         name,
         ok,
         "" if ok else f"relative L2 {relative:.3g} is more than {tolerance.relative_l2:g}",
-        max_abs=float(delta.max(initial=0.0)),
+        max_abs=largest,
         max_rel=float((delta / np.maximum(np.abs(a), 1e-12)).max(initial=0.0)),
         relative_l2=relative,
         cosine=float(a @ b) / product if product else None,
@@ -103,6 +119,25 @@ def compare(name: str, reference: Array, found: Array, tolerance: Tolerance, *, 
         argmax_agreement=_argmax(reference, found),
         reference_absmax=float(np.abs(a).max(initial=0.0)),
     )
+
+
+#: Ops whose small results come of sums with one or a half, or of reduced arguments.
+_OF_ONE = frozenset({"Cos", "HardSigmoid", "Sigmoid", "Sin"})
+_MOVES = frozenset({
+    "Cast", "Concat", "Expand", "Flatten", "Gather", "Identity", "Reshape", "Slice", "Split", "Squeeze", "Transpose",
+    "Unsqueeze",
+})  # fmt: skip
+
+
+def bounded_values(graph: Graph) -> frozenset[str]:
+    """The values computed with the precision of one: results of sigmoids and sines, moved at most."""
+    found: set[str] = set()
+    for op_id in graph.topological():
+        op = graph.op(op_id)
+        operands = op.inputs if op.type == "Concat" else op.inputs[:1]
+        if not op.domain and (op.type in _OF_ONE or (op.type in _MOVES and all(v in found for v in operands))):
+            found.update(op.outputs)
+    return frozenset(found)
 
 
 def _scalar_pair(found: Array, reference: Array) -> bool:

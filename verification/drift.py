@@ -12,7 +12,7 @@ from coregraft.lowering.names import legal
 from coregraft.rewriter.execute import Runner
 from coregraft.rewriter.graph import Graph
 from coregraft.rewriter.types import Array, TensorType
-from coregraft.verification.compare import Comparison, Tolerance, compare
+from coregraft.verification.compare import Comparison, Tolerance, bounded_values, compare
 
 if TYPE_CHECKING:
     from coregraft.verification.verify import Features
@@ -81,12 +81,13 @@ def drift(
     pairs = match_values(graph, lifted)
     limit = HALF_LIMIT if precision == "fp16" else float("inf")
     translated = features.translate(feed, lifted)
+    bounded = bounded_values(graph)
     found: dict[str, Comparison] = {}
     for chunk in _chunks(graph, pairs):
         wanted = Runner(graph, [ours for ours, _ in chunk]).run(feed)
         got = Runner(lifted, [theirs for _, theirs in chunk]).run(translated)
         for ours, theirs in chunk:
-            found[ours] = compare(ours, wanted[ours], got[theirs], tolerance, limit=limit)
+            found[ours] = compare(ours, wanted[ours], got[theirs], tolerance, limit=limit, bounded=ours in bounded)
     layers = []
     for op_id in graph.topological():
         op = graph.op(op_id)

@@ -7,7 +7,7 @@ draws of seeded inputs; every output; every layer, where asked.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from coregraft.rewriter.execute import Runner, UnrunnableError
 from coregraft.rewriter.graph import Graph
 from coregraft.rewriter.shapes.dims import pin_dims
 from coregraft.rewriter.types import Array, DType
-from coregraft.verification.compare import TOLERANCES, Comparison, Tolerance, compare
+from coregraft.verification.compare import TOLERANCES, Comparison, Tolerance, bounded_values, compare
 from coregraft.verification.drift import Drift, drift
 from coregraft.verification.inputs import draw, given, kinds
 
@@ -51,7 +51,7 @@ class Verification:
         return {
             "ok": self.ok,
             "precision": self.precision,
-            "tolerance": {"relative_l2": self.tolerance.relative_l2, "mismatches": self.tolerance.mismatches},
+            "tolerance": asdict(self.tolerance),
             "outputs": [c.as_dict() for c in self.outputs],
             "drift": None if self.drift is None else self.drift.as_dict(),
             "inputs": dict(self.inputs),
@@ -91,12 +91,15 @@ def verify(
     precision = "fp16" if _has_half(lifted) else "fp32"
     allowed = tolerance or TOLERANCES[precision]
     feeds = [given(graph, inputs)] if inputs is not None else [draw(graph, seed + i) for i in range(draws)]
-    converted = Runner(lifted)
+    converted, bounded = Runner(lifted), bounded_values(graph)
     worst: dict[str, Comparison] = {}
     for feed, wanted in zip(feeds, _reference(graph, feeds), strict=True):
         found = converted.run(features.translate(feed, lifted))
         for public, feature in features.outputs.items():
-            now = compare(public, wanted[graph.outputs[public]], found[lifted.outputs[feature]], allowed)
+            value = graph.outputs[public]
+            now = compare(
+                public, wanted[value], found[lifted.outputs[feature]], allowed, bounded=value in bounded
+            )
             if public not in worst or _worse(now, worst[public]):
                 worst[public] = now
     layer = drift(graph, lifted, feeds[0], features, precision, allowed) if layers else None

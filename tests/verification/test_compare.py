@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
+from coregraft.rewriter.onnx_io.text import parse
 from coregraft.rewriter.types import Array
-from coregraft.verification.compare import TOLERANCES, Tolerance, compare
+from coregraft.verification.compare import TOLERANCES, Tolerance, bounded_values, compare
 
 FP32, FP16 = TOLERANCES["fp32"], TOLERANCES["fp16"]
 X = np.random.default_rng(0).standard_normal((4, 7)).astype(np.float32)
@@ -98,3 +101,25 @@ def test_integers_that_came_back_as_floats() -> None:
     a: Array = np.array([1, 2, 3])
     assert compare("y", a, a.astype(np.float32), FP32).ok
     assert compare("y", a, np.array([1, 2, np.nan], np.float32), FP32).mismatches == 1 / 3
+
+
+def test_a_probability_has_the_precision_of_one() -> None:
+    a = np.full(100, 1e-6, np.float32)
+    assert not compare("y", a, a + 2e-7, FP32).ok
+    assert compare("y", a, a + 2e-7, FP32, bounded=True).ok
+    assert not compare("y", a, a + 3e-7, FP32, bounded=True).ok
+
+
+def test_values_computed_with_the_precision_of_one() -> None:
+    g = parse(
+        "input x: float[2,3]\ns = Sigmoid(x)\nr = Reshape(s, [3, 2])\nt = Sin(x)\nc = Concat(s, t, axis=0)\n"
+        "d = Concat(s, x, axis=0)\nm = Mul(s, t)\noutput r\noutput c\noutput d\noutput m\n"
+    )
+    assert bounded_values(g) == {"s", "r", "t", "c"}
+
+
+def test_a_comparison_is_json() -> None:
+    a = np.ones((2, 3), np.float32)
+    for b in (a, a + 1, np.zeros((2, 3), np.float32)):
+        json.dumps(compare("y", a, b, FP32).as_dict())
+        json.dumps(compare("y", a.astype(np.int32), b.astype(np.int32), FP32).as_dict())
