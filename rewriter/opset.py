@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 #: Opset of ai.onnx that every graph is brought to: the newest that onnxruntime 1.31 runs in full.
 INTERNAL_OPSET = 24
 
-#: The oldest opset of ai.onnx that is read: the first.
-OLDEST_OPSET = 1
+#: The oldest opset of ai.onnx that is read. onnxruntime has no kernels for older forms, so nothing could be compared.
+OLDEST_OPSET = 6
 
 
 @functools.cache

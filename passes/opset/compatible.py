@@ -18,7 +18,7 @@ _WIDENED = """
     24 25; Conv 11 22; ConvTranspose 11 22; Cos 22; Cosh 22; CumSum 14; DeformConv 22; DepthToSpace 13 28;
     DequantizeLinear 19 24 25 28; Det 22; Div 13 14; Dropout 13 22; Einsum 28; Elu 22; Equal 11 13 19; Exp 13; Expand
     13; EyeLike 22; Flatten 9 11 13 21 23 24 25; Floor 13; GRU 22; Gather 11 13; GatherElements 13; GatherND 13; Gemm
-    6 9 13; GlobalAveragePool 22; GlobalLpPool 22; GlobalMaxPool 22; Greater 9 13; GreaterOrEqual 16; GridSample 22;
+    9 13; GlobalAveragePool 22; GlobalLpPool 22; GlobalMaxPool 22; Greater 9 13; GreaterOrEqual 16; GridSample 22;
     HardSigmoid 22; HardSwish 22; Hardmax 11; Identity 13 14 16 19 21 23 24 25; If 11 13 16 19 21 23 24 25;
     InstanceNormalization 22; IsInf 20; IsNaN 13 20; LRN 13; LSTM 22; LeakyRelu 16; Less 9 13; LessOrEqual 16; Log 13;
     LogSoftmax 11; Loop 11 13 16 19 21 23 24 25; LpNormalization 22; LpPool 11 22; MatMul 9 13; Max 8 12 13; MaxPool

@@ -1,32 +1,11 @@
-"""Opsets 1 to 6: broadcasting that had to be asked for, training switches, and in-place hints."""
+"""Opset 6: broadcasting that had to be asked for, and training switches."""
 
 from __future__ import annotations
 
-import numpy as np
-
 from coregraft.passes.opset.edit import Edit, adapts
-from coregraft.rewriter.types import Array, DType
 
 #: Ops of two operands that broadcast since opset 7 as numpy does.
 BINARY = ("Add", "And", "Div", "Equal", "Greater", "Less", "Mul", "Or", "Pow", "Sub", "Xor")
-_SELU_1 = {"alpha": 1.673200011253357, "gamma": 1.0506999492645264}
-
-
-@adapts(6, "Abs", "Add", "Ceil", "Clip", "Div", "Elu", "Exp", "Floor", "HardSigmoid", "InstanceNormalization",
-        "LeakyRelu", "Log", "Max", "Mean", "Min", "Mul", "Neg", "PRelu", "Reciprocal", "Relu", "Sigmoid", "Sqrt",
-        "Sub", "Sum", "Tanh", "BatchNormalization", "Dropout")  # fmt: skip
-def in_place(e: Edit) -> str | None:
-    """Which operands might be overwritten was the runtime's business, and is no longer said."""
-    if "consumed_inputs" not in e.op.attrs:
-        return None
-    e.change(consumed_inputs=None)
-    return "consumed_inputs is dropped"
-
-
-@adapts(6, "Selu")
-def selu(e: Edit) -> str:
-    e.change(consumed_inputs=None, **{name: e.attr(name, value) for name, value in _SELU_1.items()})
-    return "the defaults, which got more digits, are written out"
 
 
 @adapts(7, *BINARY)
@@ -89,80 +68,9 @@ def recurrent(e: Edit) -> str | None:
     return "output_sequence is dropped"
 
 
-@adapts(3, "GRU")
-def gru_direction(e: Edit) -> str:
-    """The default was misspelt."""
-    direction = e.attr("direction", "forward")
-    e.change(direction="forward" if direction == "foward" else direction)
-    return "direction is written out"
-
-
 @adapts(7, "GRU")
 def gru(e: Edit) -> str | None:
     return recurrent(e)
-
-
-@adapts(6, "Cast")
-def cast(e: Edit) -> str:
-    """The type was a word."""
-    name = e.attr("to")
-    if name not in DType.__members__:
-        e.refuse(f'"{name}" is no element type')
-    e.change(to=int(DType[name]))
-    return "to is a number"
-
-
-@adapts(4, "Concat")
-def concat(e: Edit) -> str | None:
-    if "axis" in e.op.attrs:
-        return None
-    e.change(axis=1)
-    return "axis=1 is written out"
-
-
-@adapts(5, "Reshape")
-def reshape(e: Edit) -> str:
-    e.change(inputs=[e.input(0), e.operand("shape")], shape=None, consumed_inputs=None)
-    return "shape is an operand"
-
-
-@adapts(2, "Pad")
-def paddings(e: Edit) -> str:
-    e.change(pads=e.attr("paddings"), paddings=None)
-    return "paddings is called pads"
-
-
-@adapts(2, "LpPool", "GlobalLpPool")
-def exponent(e: Edit) -> str | None:
-    p = float(e.attr("p", 2.0))
-    if not p.is_integer():
-        e.refuse(f"p={p} is no whole number")
-    e.change(p=None)  # 2 equals 2.0, and a change to what is equal is none
-    e.change(p=int(p))
-    return "p is a whole number"
-
-
-@adapts(2, "Split")
-def split(e: Edit) -> str | None:
-    """The sizes were an operand for a while, with an attribute beside it."""
-    if not e.input(1):
-        return None
-    sizes = _constant(e, 1, "the sizes of its pieces")
-    e.change(inputs=[e.input(0)], split=tuple(int(n) for n in sizes.ravel()))
-    return "split is an attribute"
-
-
-@adapts(6, "Tile")
-def tile(e: Edit) -> str:
-    """It used to repeat along one axis."""
-    kind = e.type(0)
-    if kind is None or kind.rank is None:
-        e.refuse("the rank of its operand is unknown")
-    repeats = [1] * kind.rank
-    axis = int(_constant(e, 2, "its axis").item())
-    repeats[axis] = int(_constant(e, 1, "the number of its tiles").item())
-    e.change(inputs=[e.input(0), e.ints(repeats)])
-    return "repeats is given for every axis"
 
 
 @adapts(7, "Upsample")
@@ -170,10 +78,3 @@ def upsample_sizes(e: Edit) -> str:
     scales = (1.0, 1.0, float(e.attr("height_scale")), float(e.attr("width_scale")))
     e.change(scales=scales, height_scale=None, width_scale=None)
     return "scales are given for every axis"
-
-
-def _constant(e: Edit, i: int, what: str) -> Array:
-    array = e.array(i)
-    if array is None:
-        e.refuse(f"{what} is computed at run time")
-    return np.asarray(array)
