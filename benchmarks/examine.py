@@ -5,7 +5,7 @@ The stages, in order; one that fails says how and does not keep the others from 
 * ``exact``: load and save, and every field and byte is as it was.
 * ``rewrite``: the default rewrites; how far the outputs move, by onnxruntime with its own rewrites off.
 * ``prepare``: all that a conversion does before lowering, sizes fixed and in fp32; how far the outputs move.
-* ``fp32``, ``fp16``: conversion to an ML Program, saved.
+* ``fp32``, ``fp16``: conversion to an ML Program, saved; and how far it is from the model, lifted back to ONNX.
 """
 
 from __future__ import annotations
@@ -111,6 +111,7 @@ def fp16(model: Model, path: Path, folder: Path) -> Facts:
 
 
 def _convert(model: Model, path: Path, folder: Path, precision: Any) -> Facts:
+    from benchmarks.parity import measure
     from coregraft.lowering.convert import convert
 
     done = convert(path, precision=precision, shapes=shapes_of(model))
@@ -118,7 +119,8 @@ def _convert(model: Model, path: Path, folder: Path, precision: Any) -> Facts:
     done.save(package)
     files = sorted(p for p in package.rglob("*") if p.is_file())
     content = b"".join(str(p.relative_to(package)).encode() + p.read_bytes() for p in files)
-    return {"ops": sum(done.report.mil_ops.values()), "digests": [_sha256(content)]}
+    facts = {"ops": sum(done.report.mil_ops.values()), "digests": [_sha256(content)]}
+    return {**facts, "parity": measure(model, path, package)}
 
 
 def shapes_of(model: Model) -> dict[str, tuple[int, ...]]:
@@ -173,8 +175,8 @@ def difference(name: str, reference: Any, found: Any) -> float:
     a, b = reference.astype(np.float64), found.astype(np.float64)
     if not np.array_equal(np.isfinite(a), np.isfinite(b)):
         raise CoregraftError("outputs-differ", "other elements are finite", node=name)
-    ok = np.isfinite(a)
-    return float(np.abs(a - b)[ok].max(initial=0.0) / max(np.abs(a)[ok].max(initial=0.0), 1e-30))
+    a, b = a[np.isfinite(a)], b[np.isfinite(a)]
+    return float(np.abs(a - b).max(initial=0.0) / max(np.abs(a).max(initial=0.0), 1e-30))
 
 
 def _sha256(content: bytes) -> str:
