@@ -18,14 +18,21 @@ import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from benchmarks.examine import attempt, shapes_of
-from benchmarks.feeds import make_feeds
+from benchmarks.feeds import Array, make_feeds
 from benchmarks.models import EXPORTS, MODELS, Model, cache_folder, read_manifest
+
+if TYPE_CHECKING:
+    from coregraft.verification.verify import Verification
 
 ROOT = Path(__file__).resolve().parent.parent
 PRECISIONS = ("fp32", "fp16")
+#: Relative L2 allowed in half precision.
+HALF = 2e-2
 Facts = dict[str, Any]
 
 
@@ -58,27 +65,71 @@ def main() -> int:
 
 
 def measure(model: Model, source: Path, package: Path) -> Facts:
-    """How far a package is from its source: the worst relative L2 of any output, and where the drift starts."""
+    """How far a package is from its source.
+
+    Returns:
+        ``ok``; ``manifest`` and ``seeded``, the worst relative L2 of any output on those inputs; ``warnings`` of the
+        lift. Out of tolerance also ``why``, one line an output; ``first``, the layer at which the drift starts; and
+        what a half-precision package owes to it: ``weights``, the error with only the weights rounded, and
+        ``source``, how far the source's own outputs move when its inputs are rounded to half precision.
+    """
     from coregraft.lowering.lift import lift
     from coregraft.verification.verify import verify
 
     lifted = lift(package)
-    runs = [
-        verify(source, lifted, inputs=make_feeds(model), layers=False),
-        verify(source, lifted, draws=1, seed=1, layers=False),
-    ]
-    facts: Facts = {"ok": all(run.ok for run in runs)}
-    for kind, run in zip(("manifest", "seeded"), runs, strict=True):
-        facts[kind] = max((c.relative_l2 or c.mismatches or 0.0 for c in run.outputs), default=0.0)
-        facts.setdefault("why", []).extend(f"{kind} inputs, {c.name}: {c.why}" for c in run.outputs if not c.ok)
-    if not facts["ok"]:
-        inputs = None if runs[0].ok else make_feeds(model)
-        drift = verify(source, lifted, inputs=inputs, draws=1, seed=1).drift
-        assert drift is not None
-        first = drift.first
-        facts["first"] = None if first is None else f"{first.op}: {first.value}: {first.comparison.why}"
-    facts["warnings"] = list(runs[0].warnings)
+    feeds = {"manifest": make_feeds(model), "seeded": None}
+    runs = {kind: verify(source, lifted, inputs=feeds[kind], draws=1, seed=1, layers=False) for kind in feeds}
+    facts: Facts = {"ok": all(run.ok for run in runs.values()), "warnings": list(runs["manifest"].warnings)}
+    facts |= {kind: _worst(run) for kind, run in runs.items()}
+    wrong = next((kind for kind, run in runs.items() if not run.ok), None)
+    if wrong is None:
+        return facts
+    facts["why"] = [f"{kind} inputs, {c.name}: {c.why}" for kind, run in runs.items() for c in run.outputs if not c.ok]
+    drift = verify(source, lifted, inputs=feeds[wrong], draws=1, seed=1).drift
+    assert drift is not None  # layers were asked for
+    first = drift.first
+    facts["first"] = None if first is None else [first.op, first.comparison.why]
+    if runs[wrong].precision == "fp16":
+        exact = verify(source, lift(package, fp16="exact"), inputs=feeds[wrong], draws=1, seed=1, layers=False)
+        facts |= {"weights": _worst(exact), "source": _sensitivity(model, source, feeds[wrong])}
     return facts
+
+
+def reason_of(facts: Facts) -> str:
+    """Why a half-precision package is out of tolerance, in words."""
+    op, what = facts["first"] or ("the output", facts["why"][0])
+    if "finite" in what:
+        return f"{op}: values beyond 65504, the largest of half precision"
+    if (facts["source"] or 0.0) > HALF:
+        moved = f"the model's own outputs move by {facts['source']:.2g}"
+        return f"{op}: {moved} when its inputs are rounded to half precision"
+    if (facts["weights"] or 0.0) > HALF / 2:
+        return f"{op}: rounding only the weights to half precision makes {facts['weights']:.2g} of it"
+    return f"{op}: rounding adds up"
+
+
+def _worst(run: Verification) -> float | None:
+    """The worst relative L2 (share of wrong elements, for integers) of a run; None where elements are not finite."""
+    figures = [c.mismatches if c.relative_l2 is None else c.relative_l2 for c in run.outputs]
+    known = [f for f in figures if f is not None]
+    return max(known, default=0.0) if len(known) == len(figures) or run.ok else None
+
+
+def _sensitivity(model: Model, source: Path, feed: dict[str, Array] | None) -> float | None:
+    from coregraft.lowering.convert import graph_of
+    from coregraft.rewriter.execute import Runner
+    from coregraft.rewriter.shapes.dims import pin_dims
+    from coregraft.verification.compare import TOLERANCES, compare
+    from coregraft.verification.inputs import draw
+
+    graph = graph_of(source)
+    pin_dims(graph, {}, shapes_of(model))
+    given = feed or draw(graph, 1)
+    rounded = {k: v.astype(np.float16).astype(v.dtype) if v.dtype == np.float32 else v for k, v in given.items()}
+    runner = Runner(graph)
+    before, after = runner.run(given), runner.run(rounded)
+    figures = [compare(v, before[v], after[v], TOLERANCES["fp16"]).relative_l2 for v in before]
+    return max((f for f in figures if f is not None), default=None)
 
 
 def _select(args: argparse.Namespace) -> list[tuple[Model, Path]]:

@@ -15,8 +15,8 @@ _FINE: dict[str, dict[str, object]] = {
     "exact": {"opset": 17, "ops": 5},
     "rewrite": {"ops": 3, "error": 1e-7, "digests": ["a", "b"]},
     "prepare": {"ops": 3, "error": 0.0},
-    "fp32": {"ops": 4, "digests": ["c"]},
-    "fp16": {"ops": 6, "digests": ["d"]},
+    "fp32": {"ops": 4, "digests": ["c"], "parity": {"ok": True, "manifest": 2e-7}},
+    "fp16": {"ops": 6, "digests": ["d"], "parity": {"ok": True, "manifest": 4e-4}},
 }
 
 
@@ -28,7 +28,8 @@ def _row(**stages: dict[str, object]) -> sweep.Row:
 def test_a_model_without_trouble() -> None:
     assert _row().failures == []
     text = sweep.page([_row()])
-    assert "| tiny | 17 | 5 → 3 | 1e-07 | 0 | 4 | 6 |" in text
+    assert "| tiny | 17 | 5 → 3 | 1e-07 | 0 | 4, 2e-07 | 6, 0.0004 |" in text
+    assert "1 compute what the model does, 1 in fp16" in text and "does not hold" not in text
     assert "What does not work" not in text
 
 
@@ -40,6 +41,36 @@ def test_failures_are_named_in_the_table_and_explained_below() -> None:
     assert "fp32, fp16: `op-unsupported`, Foo has no lowering" in text
     assert "rewrite: `outputs-differ`, an output moves by 0.5 of its largest value" in text
     assert "1 rewritten" in text and "1 converted in fp32" in text and "2 round trips" in text
+
+
+def _off(first: list[str] | None, source: float | None, weights: float | None) -> dict[str, object]:
+    why = ["manifest inputs, y: relative L2 0.3 is more than 0.02"]
+    parity = {"ok": False, "manifest": 0.3, "first": first, "why": why, "source": source, "weights": weights}
+    return {"ops": 6, "digests": ["d"], "parity": parity}
+
+
+@pytest.mark.parametrize(
+    ("first", "source", "weights", "words"),
+    [
+        (['Exp "e"', "3 element(s) are finite in one and not in the other"], 0.5, 0.5, 'Exp "e": values beyond 65504'),
+        (['Exp "e"', "relative L2 0.3"], 0.19, 0.5, "outputs move by 0.19 when its inputs are rounded"),
+        (['Exp "e"', "relative L2 0.3"], 1e-3, 0.2, "rounding only the weights to half precision makes 0.2 of it"),
+        (None, None, None, "the output: rounding adds up"),
+    ],
+)
+def test_half_precision_out_of_tolerance_is_listed_with_the_reason(
+    first: list[str] | None, source: float | None, weights: float | None, words: str
+) -> None:
+    row = _row(fp16=_off(first, source, weights))
+    assert row.failures == []
+    text = sweep.page([row])
+    assert "6, 0.3 |" in text and "0 in fp16. " in text
+    assert words in text[text.index("What half precision does not hold") :]
+
+
+def test_single_precision_out_of_tolerance_is_a_failure() -> None:
+    row = _row(fp32=_off(None, None, None))
+    assert [(stage, code) for stage, code, _ in row.failures] == [("fp32", "outputs-differ")]
 
 
 def test_other_bytes_under_another_hash_seed(monkeypatch: pytest.MonkeyPatch) -> None:
