@@ -55,8 +55,9 @@ def _newly_typed(body: Graph, typed: Graph) -> str | None:
                 return value
         again = dict(typed.op(op_id).bodies())
         for name, inner in op.bodies():
-            if (value := _newly_typed(inner, again[name])) is not None:
-                return value
+            found = _newly_typed(inner, again[name])
+            if found is not None:
+                return found
     return None
 
 

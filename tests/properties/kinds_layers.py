@@ -74,9 +74,9 @@ def conv_transpose(s: Sketch) -> bool:
         attrs["output_padding"] = [s.integer(0, d - 1) for d in strides]
     if s.flip():
         attrs["pads"] = [s.integer(0, (k - 1) // 2) for k in (*kernel, *kernel)]
-    weight = s.weight((channels, s.pick([1, 2]), *kernel))
-    out = s.g.tensor_type(weight).shape[1] * group  # type: ignore[union-attr, operator, index]
-    bias = [s.normal((out,))] if s.flip() else []  # type: ignore[list-item]
+    per_group = s.pick([1, 2])
+    weight = s.weight((channels, per_group, *kernel))
+    bias = [s.normal((per_group * group,))] if s.flip() else []
     return s.keep(s.make("ConvTranspose", x, weight, *bias, **attrs))
 
 
@@ -135,7 +135,8 @@ def gemm(s: Sketch) -> bool:
     x = s.value(lambda shape: len(shape) == 2)
     if x is None:
         return False
-    shape, attrs = s.shape(x), {}
+    shape = s.shape(x)
+    attrs: dict[str, float] = {}
     depth, out = shape[1], s.pick([2, 3])
     weight = [depth, out]
     if s.flip():
@@ -271,7 +272,7 @@ def recurrent(s: Sketch) -> bool:
     x = s.value(lambda shape: len(shape) == 3 and min(shape) > 0 and shape[0] <= 6)
     if x is None:
         return False
-    steps, _, features = s.shape(x)
+    features = s.shape(x)[2]
     kind = s.pick(["LSTM", "GRU", "RNN"])
     gates = {"LSTM": 4, "GRU": 3, "RNN": 1}[kind]
     hidden, direction = 2, s.pick(["forward", "reverse", "bidirectional"])
@@ -283,7 +284,6 @@ def recurrent(s: Sketch) -> bool:
     if kind == "GRU" and s.flip():
         attrs["linear_before_reset"] = 1
     results = s.op(kind, (x, *operands), n_outputs=3 if kind == "LSTM" else 2, **attrs)
-    del steps
     return s.keep(*results)
 
 

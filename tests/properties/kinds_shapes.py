@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -10,7 +12,7 @@ from coregraft.rewriter.graph import Graph, Op
 from coregraft.rewriter.types import Const, DType
 from tests.properties.sketch import Sketch
 
-UNARY = (
+UNARY: Sequence[tuple[str, Mapping[str, Any]]] = (
     ("Relu", {}), ("Sigmoid", {}), ("Tanh", {}), ("Neg", {}), ("Abs", {}), ("Erf", {}), ("Softplus", {}),
     ("LeakyRelu", {"alpha": 0.1}), ("Elu", {"alpha": 0.7}), ("HardSigmoid", {}), ("HardSwish", {}), ("Gelu", {}),
     ("Gelu", {"approximate": "tanh"}), ("Mish", {}), ("Softsign", {}), ("Selu", {}), ("Cos", {}), ("Identity", {}),
@@ -191,7 +193,8 @@ def gather(s: Sketch) -> bool:
     if x is None:
         return False
     axis = s.integer(0, len(s.shape(x)) - 1)
-    indices = s.ints(s.pick([0, [0, -1], [-1]]))
+    choices: Sequence[int | Sequence[int]] = [0, [0, -1], [-1]]
+    indices = s.ints(s.pick(choices))
     return s.keep(s.make("Gather", x, indices, axis=axis))
 
 

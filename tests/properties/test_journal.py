@@ -25,7 +25,7 @@ class _DeclinedError(Exception):
 def _insert(rw: Rewriter, rng: random.Random) -> None:
     """An op after a float value, which may stay without users."""
     value = _float(rw, rng)
-    rw.at([rng.choice(sorted(i for i, _ in rw.graph.ops()))])
+    rw.at([_op(rw, rng)])
     if rng.random() < 0.5:
         rw.insert("Relu", [value])
     else:
@@ -34,7 +34,7 @@ def _insert(rw: Rewriter, rng: random.Random) -> None:
 
 def _replace_op(rw: Rewriter, rng: random.Random) -> None:
     """The result of an op, computed from it by another op that takes over its name."""
-    op_id = rng.choice(sorted(i for i, _ in rw.graph.ops()))
+    op_id = _op(rw, rng)
     op = rw.graph.op(op_id)
     result = op.outputs[0]
     if len(op.outputs) != 1 or _is_not_float(rw.graph, result):
@@ -47,6 +47,8 @@ def _replace_op(rw: Rewriter, rng: random.Random) -> None:
 def _replace_uses(rw: Rewriter, rng: random.Random) -> None:
     """A value read in place of a later one; only of one that does not depend on it, or a cycle would arise."""
     order = [v for i in rw.graph.topological() for v in rw.graph.op(i).outputs if v]
+    if not order:
+        raise _DeclinedError
     sources = [*rw.graph.inputs, *order]
     old = rng.choice(order)
     new = rng.choice(sources[: sources.index(old)] or sources[:1])
@@ -55,7 +57,7 @@ def _replace_uses(rw: Rewriter, rng: random.Random) -> None:
 
 def _update(rw: Rewriter, rng: random.Random) -> None:
     """Another type of op, or its operands in the other order."""
-    op_id = rng.choice(sorted(i for i, _ in rw.graph.ops()))
+    op_id = _op(rw, rng)
     op = rw.graph.op(op_id)
     if op.type in ("Relu", "Tanh", "Abs", "Neg", "Sigmoid"):
         rw.update(op_id, type=rng.choice(["Relu", "Tanh", "Abs"]))
@@ -78,11 +80,11 @@ def _constant(rw: Rewriter, rng: random.Random) -> None:
     """A constant that is new, or another content of one that is there."""
     consts = [v for v in rw.graph.values() if (c := rw.graph.const(v)) is not None and c.dtype is DType.FLOAT]
     if not consts or rng.random() < 0.3:
+        rw.at([_op(rw, rng)])
         name = rw.const(np.ones(2, np.float32))
         if rng.random() < 0.5:
             rw.drop(name)
         else:
-            rw.at([min(i for i, _ in rw.graph.ops())])
             rw.insert("Neg", [name])
         return
     name = rng.choice(consts)
@@ -162,6 +164,13 @@ def _statement(g: Graph) -> str:
     lines = to_text(g).splitlines()
     top = [line for line in lines if line.startswith("const ")]
     return "\n".join([line for line in lines if line not in top] + sorted(top))
+
+
+def _op(rw: Rewriter, rng: random.Random) -> int:
+    found = sorted(i for i, _ in rw.graph.ops())
+    if not found:
+        raise _DeclinedError
+    return rng.choice(found)
 
 
 def _float(rw: Rewriter, rng: random.Random) -> str:

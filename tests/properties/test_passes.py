@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 
 import pytest
 from hypothesis import given
@@ -33,9 +34,9 @@ BIAS: dict[str, tuple[str, ...]] = {
     "fold-input-scale": ("scale", "conv"),
     "fold-shape-arithmetic": ("reshape_by_shape",),
     "form-linear": ("linear", "matmul", "gemm"),
-    "fuse-batch-norm": ("conv", "conv_transpose", "batch_norm"),
-    "fuse-conv-bias": ("conv", "conv_transpose", "scale"),
-    "fuse-conv-scale": ("conv", "conv_transpose", "scale"),
+    "fuse-batch-norm": ("conv", "batch_norm", "conv_transpose"),
+    "fuse-conv-bias": ("conv", "scale", "conv_transpose", "scale"),
+    "fuse-conv-scale": ("conv", "scale", "conv_transpose", "scale"),
     "fuse-gelu": ("gelu",),
     "fuse-hard-swish": ("swish",),
     "fuse-layer-norm": ("layer_norm",),
@@ -74,7 +75,9 @@ MUST_FIRE = (
 )  # fmt: skip
 IMAGES = [shape for shape in INPUTS if len(shape) in (3, 4)]
 #: Kind of step -> the shapes that it needs.
-SHAPES = {"recurrent": [(1, 3, 4), (3, 2, 4)], "gemm": [(3, 6), ("N", 4)], "conv": IMAGES, "conv_transpose": IMAGES}
+SHAPES: dict[str, Sequence[tuple[int | str, ...]]] = {
+    "recurrent": [(1, 3, 4), (3, 2, 4)], "gemm": [(3, 6), ("N", 4)], "conv": IMAGES, "conv_transpose": IMAGES,
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", sorted(PASSES))

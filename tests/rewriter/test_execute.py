@@ -37,6 +37,6 @@ def test_a_branch_that_contradicts_the_sizes_may_be_there() -> None:
 
 def test_a_part_is_run_between_the_values_that_are_fed() -> None:
     g = parse("input x: float[2]\na = Neg(x)\nb = Exp(a)\nc = Relu(b)\noutput c\n")
-    b = np.float32([-1, 2])
+    b = np.array([-1, 2], np.float32)
     assert run(g, {"b": b})["c"].tolist() == [0, 2]
     assert run(g, {"b": b}, ["b"])["b"] is b

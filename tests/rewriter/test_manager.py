@@ -90,7 +90,7 @@ class FoldsWrong(Pass):
         op_id = g.producer("sum")
         assert op_id is not None
         rw.erase(op_id)
-        rw.set_const("sum", Const.of(np.float32([3, 4.5])))
+        rw.set_const("sum", Const.of(np.array([3, 4.5], np.float32)))
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ class ChangesConstant(Pass):
     """Gives a constant another content."""
 
     def run(self, g: Graph, ctx: Context) -> None:
-        ctx.rewriter(g).set_const("a", Const.of(np.float32([1, 7])))
+        ctx.rewriter(g).set_const("a", Const.of(np.array([1, 7], np.float32)))
 
 
 @dataclass(frozen=True)

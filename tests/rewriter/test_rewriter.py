@@ -166,7 +166,7 @@ def test_rollback_restores_the_type_and_content_of_a_value_that_was_dropped_sinc
     before = to_text(g)
     rw = Rewriter(g)
     rw.set_type("y", TensorType(DType.FLOAT, (2,)))
-    rw.set_const("c", Const.of(np.float32([3, 4])))
+    rw.set_const("c", Const.of(np.array([3, 4], np.float32)))
     rw.erase(min(i for i, _ in g.ops()))
     assert "c" not in g
     rw.rollback()
