@@ -50,7 +50,7 @@ def compare(pass_: Pass, before: Graph, after: Graph, inputs: Mapping[str, Array
         recomputed = sorted({new for _, new in pairs} - kept)
         found = run(after, {v: reference[v] for v in operands}, recomputed, region) if recomputed else {}
     except UnrunnableError as error:
-        return Verdict(failure=f"the rewritten part does not run: {error}")
+        return _unrunnable("part", error)
     for old, new in pairs:
         value = found[new] if new in found else reference[new]
         why = difference(reference[old], value, pass_, _reduction_length(after, region))
@@ -69,13 +69,18 @@ def _compare_outputs(pass_: Pass, before: Graph, after: Graph, inputs: Mapping[s
     try:
         found = run(after, {v: feeds[v] for v in after.inputs})
     except UnrunnableError as error:
-        return Verdict(failure=f"the rewritten graph does not run: {error}")
+        return _unrunnable("graph", error)
     reduction = _reduction_length(after, {i for i, _ in after.ops()})
     for name, old in before.outputs.items():
         why = difference(reference[old], found[after.outputs[name]], pass_, reduction)
         if why is not None:
             return Verdict(failure=f'output "{name}" {why}')
     return Verdict()
+
+
+def _unrunnable(what: str, error: UnrunnableError) -> Verdict:
+    text = f"the rewritten {what} does not run: {error}"
+    return Verdict(skipped=text) if error.no_kernel else Verdict(failure=text)
 
 
 def difference(a: Array, b: Array, pass_: Pass, reduction: int = 1) -> str | None:

@@ -19,10 +19,15 @@ ANY_DIM = 2
 
 
 class UnrunnableError(CoregraftError):
-    """The graph cannot be run here: an op without a kernel, or inputs that do not fit it."""
+    """The graph cannot be run here: an op without a kernel, or inputs that do not fit it.
 
-    def __init__(self, message: str) -> None:
+    Attributes:
+        no_kernel: the graph may be right, onnxruntime only has no kernel for an op on its element types.
+    """
+
+    def __init__(self, message: str, no_kernel: bool = False) -> None:
         super().__init__("graph-unrunnable", message)
+        self.no_kernel = no_kernel
 
 
 def run(
@@ -157,7 +162,7 @@ def _session(g: Graph) -> tuple[object, list[str]]:
     try:
         session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     except _ort_errors() as error:
-        raise UnrunnableError(" ".join(str(error).split())[:300]) from error
+        raise _unrunnable(error) from error
     return session, [i.name for i in session.get_inputs()]
 
 
@@ -181,7 +186,15 @@ def _run(session: object, wanted: Sequence[str], feeds: Mapping[str, Array]) -> 
     try:
         return [np.asarray(v) for v in session.run(list(wanted), dict(feeds))]  # type: ignore[attr-defined]
     except _ort_errors() as error:
-        raise UnrunnableError(" ".join(str(error).split())[:300]) from error
+        raise _unrunnable(error) from error
+
+
+def _unrunnable(error: Exception) -> UnrunnableError:
+    from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+    text = " ".join(str(error).split())
+    no_kernel = isinstance(error, state.NotImplemented) or "data type is not supported" in text
+    return UnrunnableError(text[:300], no_kernel)
 
 
 def _ort_errors() -> tuple[type[Exception], ...]:
