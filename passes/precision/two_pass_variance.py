@@ -49,8 +49,9 @@ class TwoPassVariance(Rule):
         self, op: Any, x: Any, axes: Any = None, axes2: Any = None, c: Any = None, c2: Any = None
     ) -> Any:
         def means(value: Any, over: Any, count: Any, name: str) -> Any:
-            summed = op.ReduceSum(value, over, keepdims=op.attr(f"{name}_keep"), _shared=True)
-            plain = op.ReduceMean(value, over, keepdims=op.attr(f"{name}_keep"), _shared=True)
+            keep = op.attr(f"{name}_keep")
+            summed = op.ReduceSum(value, over, keepdims=keep, noop_with_empty_axes=0, _shared=True)
+            plain = op.ReduceMean(value, over, keepdims=keep, noop_with_empty_axes=0, _shared=True)
             return op.any_of(
                 plain, op.Mul(summed, count, _name=name, _shared=True), op.Div(summed, count, _name=name, _shared=True)
             )
@@ -84,10 +85,12 @@ class TwoPassVariance(Rule):
 
 
 def _axes(axes: ValueView | None, x: ValueView) -> list[int] | None:
+    """The reduced axes, all of them when none is named; None when they are computed at run time."""
     rank = x.rank or 0
-    if axes is None:
-        return list(range(rank))
-    return sorted(int(a) % rank for a in axes.array().reshape(-1)) if axes.is_const else None
+    if axes is not None and not axes.is_const:
+        return None
+    named = [] if axes is None else sorted(int(a) % rank for a in axes.array().reshape(-1))
+    return named or list(range(rank))
 
 
 def _is_count(count: ValueView, kind: str, size: int) -> NoMatch | None:
