@@ -40,12 +40,17 @@ def lift(
             ``lift-format-unsupported``; ``lift-opset-unknown``; ``lift-type-unsupported``.
         UsageError: ``function-unknown``.
     """
+    from coregraft.lowering.lift.nn import NETWORKS, lift_network
     from coregraft.lowering.lift.program import lift_program
     from coregraft.lowering.lift.spec import read_package
-    from coregraft.rewriter.errors import UnsupportedError
+    from coregraft.rewriter.errors import UnsupportedError, UsageError
 
     package = read_package(path)
     kind = package.model.WhichOneof("Type")
+    if kind in NETWORKS:
+        if function is not None:
+            raise UsageError("function-unknown", "a neuralnetwork has no functions", hint="leave the function out")
+        return lift_network(package, strict=strict)
     if kind != "mlProgram":
         raise UnsupportedError("lift-format-unsupported", f"a model of kind {kind} cannot be lifted", node=str(path))
     return lift_program(package, function=function, strict=strict, fp16=fp16)

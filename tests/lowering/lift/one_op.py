@@ -179,3 +179,46 @@ def refusal(build: Build, feeds: Mapping[str, Array], target: str = "iOS15") -> 
         lift_program(program_of(build, feeds, target), target)
     assert caught.value.code == "lift-op-unsupported"
     return caught.value
+
+
+def network_of(build: Build, feeds: Mapping[str, Array]) -> tuple[Any, Graph]:
+    """A MIL program, and the graph that was lifted from the neural network that coremltools makes of it."""
+    from coregraft.lowering import pipeline
+    from coregraft.lowering.lift import lift
+    from coregraft.lowering.metadata import Metadata
+    from coregraft.lowering.package import write
+    from coregraft.rewriter.target import Target
+
+    target = Target("iOS15", "neuralnetwork")
+    program = program_of(build, feeds)
+    pipeline.run(program, target, "none")
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "one_op.mlmodel"
+        write(program, path, target, Metadata())
+        return program_of(build, feeds), lift(path)
+
+
+def network_agrees(
+    build: Build,
+    feeds: Mapping[str, Array],
+    *,
+    want: Sequence[Array] | Array | None = None,
+    doubts: int = 0,
+    rtol: float = 1e-4,
+    atol: float = 1e-5,
+) -> Graph:
+    """As :func:`agree`, by way of a neural network, in which all values are floats and no tensor is without dims."""
+    from tests.lowering.mil_numpy import run_mil
+
+    program, graph = network_of(build, feeds)
+    found = list(run_graph(graph, {name: value.astype(np.float32) for name, value in feeds.items()}).values())
+    if want is None:
+        expected = list(run_mil(program, {name: _crossing(value) for name, value in feeds.items()}).values())
+    else:
+        expected = [np.asarray(w) for w in want] if isinstance(want, (list, tuple)) else [np.asarray(want)]
+    for result, right in zip(found, expected, strict=True):
+        assert result.dtype == np.float32
+        assert result.shape == (right.shape or (1,))
+        np.testing.assert_allclose(result, right.reshape(result.shape).astype(np.float64), rtol=rtol, atol=atol)
+    assert len(graph.graph["lift_warnings"]) == doubts, graph.graph["lift_warnings"]
+    return graph
