@@ -13,6 +13,34 @@ Precision = Literal["fp16", "fp32", "mixed"]
 
 #: The model's own functions and control flow dissolved, constants folded, shapes worked out.
 NORMALISE = ("inline-functions{missing-ops=false}", "cleanup")
+#: What onnxruntime added to ONNX, in terms of ONNX.
+CONTRIB = (
+    "rename-contrib-ops",
+    "unfuse-conv",
+    "unfuse-conv-transpose-pads",
+    "unfuse-mat-mul",
+    "unfuse-gemm",
+    "unfuse-gelu",
+    "unfuse-bias",
+    "unfuse-layer-norm",
+    "unfuse-embed-layer-norm",
+    "unfuse-group-norm",
+    "unfuse-attention",
+    "unfuse-multi-head-attention",
+    "unfuse-group-query-attention",
+    "unfuse-rotary-embedding",
+    "unfuse-qlinear",
+    "unfuse-qlinear-conv",
+    "unfuse-qgemm",
+    "unfuse-integer-mat-mul",
+    "unfuse-dynamic-lstm",
+    "unfuse-mat-mul-n-bits",
+    "unfuse-mat-mul-bnb4",
+    "unfuse-gather-block-quantized",
+    "unfuse-nhwc-max-pool",
+    "decompose-inverse",
+    "decompose-crop-and-resize",
+)
 #: Chains that are one op to Core ML, and constants that belong into weights.
 FUSE = (
     "fuse-pad-conv",
@@ -89,6 +117,7 @@ def convert_pipeline(target: Target, precision: Precision) -> list[str]:
     half = [*HALF, "assign-precision"] if precision != "fp32" else ["assign-precision{precision=fp32}"]
     return [
         *NORMALISE,
+        *CONTRIB,
         "select-if",
         "cleanup",
         "resolve-auto-pad",

@@ -90,7 +90,7 @@ def _batch_norm(site: Site) -> Types | None:
     return [site.types[0], site.types[3], site.types[4]][: len(site.op.outputs)] if len(site) > 4 else None
 
 
-@rule("LayerNormalization", "SimplifiedLayerNormalization")
+@rule("LayerNormalization")
 def _layer_norm(site: Site) -> Types | None:
     shape = site.shape(0)
     if shape is None:

@@ -54,7 +54,7 @@ def _integer_matmul(site: Site) -> Types | None:
     return [tensor(DType.INT32, matmul_shape(site, site.shape(0), site.shape(1)))]
 
 
-@rule("Gemm", "com.microsoft::FusedGemm")
+@rule("Gemm")
 def _gemm(site: Site) -> Types | None:
     a, b = site.shape(0), site.shape(1)
     rows = None if a is None or len(a) != 2 else a[1 if attr(site.op, "transA") else 0]
@@ -75,7 +75,7 @@ def _linear(site: Site) -> Types | None:
 # ---------------------------------------------------------------- windows
 
 
-@rule("Conv", "com.microsoft::FusedConv")
+@rule("Conv")
 def _conv(site: Site) -> Types | None:
     x, w = site.shape(0), site.shape(1)
     if x is None or w is None or len(x) != len(w) or len(x) < 3:
@@ -247,58 +247,3 @@ def _quantize(site: Site) -> Types | None:
 def _dequantize(site: Site) -> Types | None:
     given = site.op.attrs.get("output_dtype")
     return [tensor(DType(given) if given else site.dtype(1), site.shape(0))]
-
-
-# ---------------------------------------------------------------- com.microsoft: what onnxruntime's optimizer writes
-
-
-@rule("com.microsoft::FusedMatMul")
-def _fused_matmul(site: Site) -> Types | None:
-    a, b = site.shape(0), site.shape(1)
-    if not a or not b or site.op.attrs.get("transBatchA") or site.op.attrs.get("transBatchB"):
-        return None
-    if site.op.attrs.get("transA") and len(a) > 1:
-        a[-2:] = a[:-3:-1]
-    if site.op.attrs.get("transB") and len(b) > 1:
-        b[-2:] = b[:-3:-1]
-    return [tensor(site.dtype(0), matmul_shape(site, a, b))]
-
-
-@rule("com.microsoft::SkipLayerNormalization", "com.microsoft::SkipSimplifiedLayerNormalization")
-def _skip_norm(site: Site) -> Types | None:
-    outputs: Types = [site.types[0], None, None, site.types[0]]
-    return outputs[: len(site.op.outputs)]
-
-
-@rule("com.microsoft::Attention")
-def _self_attention(site: Site) -> Types | None:
-    x, bias = site.shape(0), site.shape(2)
-    if not x or len(x) != 3 or not bias:
-        return None
-    sizes = site.op.attrs.get("qkv_hidden_sizes")
-    width: Known = sizes[2] if sizes else None if bias[0] is None else bias[0] // 3
-    return [tensor(site.dtype(0), [x[0], x[1], width]), *[None] * (len(site.op.outputs) - 1)]
-
-
-@rule("com.microsoft::MultiHeadAttention")
-def _multi_head(site: Site) -> Types | None:
-    q, v = site.shape(0), site.shape(2)
-    if not q or len(q) != 3 or not v or len(v) != 3:
-        return None
-    return [tensor(site.dtype(0), [q[0], q[1], v[2]]), *[None] * (len(site.op.outputs) - 1)]
-
-
-@rule("com.microsoft::MatMulNBits")
-def _n_bits(site: Site) -> Types | None:
-    x = site.shape(0)
-    return [tensor(site.dtype(0), None if not x else [*x[:-1], site.op.attrs["N"]])]
-
-
-@rule("com.microsoft::QLinearAdd", "com.microsoft::QLinearMul")
-def _q_binary(site: Site) -> Types | None:
-    return [tensor(site.dtype(0), broadcast([site.shape(0), site.shape(3)], site))]
-
-
-@rule("com.microsoft::DynamicQuantizeMatMul", "com.microsoft::MatMulIntegerToFloat")
-def _dynamic_matmul(site: Site) -> Types | None:
-    return [tensor(DType.FLOAT, matmul_shape(site, site.shape(0), site.shape(1)))]

@@ -26,6 +26,10 @@ class Site:
         self.mismatch = ""  # set by a rule that sees static shapes that cannot go together
         self._content = content
 
+    def instead(self, op: Op) -> Site:
+        """The same surroundings for an op in the place of this one."""
+        return Site(op, self.types, self._content)
+
     def __len__(self) -> int:
         return len(self.types)
 

@@ -1,0 +1,51 @@
+"""Ops of onnxruntime's domain that are not written in ONNX's, with the reason."""
+
+from __future__ import annotations
+
+_BATCHING = "it packs or unpacks a batch by lengths that are only known at run time"
+_ORDERED = "its tensors lie in a memory layout of one GPU library"
+_GENERATION = "it generates token by token with whole models inside; convert those models instead"
+_PAGED = "it reads a paged cache through tables that are only known at run time"
+_HASH = "it computes with 32- or 64-bit wrap-around integers"
+
+#: Op type of ``com.microsoft`` -> why it is refused.
+REFUSED: dict[str, str] = {
+    "BeamSearch": _GENERATION,
+    "GreedySearch": _GENERATION,
+    "Sampling": _GENERATION,
+    "WhisperBeamSearch": _GENERATION,
+    "DequantizeBFP": "block floating point is a format of one accelerator",
+    "QuantizeBFP": "block floating point is a format of one accelerator",
+    "DequantizeWithOrder": _ORDERED,
+    "QuantizeWithOrder": _ORDERED,
+    **dict.fromkeys((f"QOrdered{n}" for n in ("Attention", "Gelu", "LayerNormalization", "MatMul")), _ORDERED),
+    "QOrderedLongformerAttention": _ORDERED,
+    "EPContext": "it holds a model compiled for another device",
+    "Snpe": "it holds a model compiled for another device",
+    "MurmurHash3": _HASH,
+    "NGramHashMapping": _HASH,
+    "NGramRepeatBlock": "which scores it bans depends on repeated n-grams, found at run time",
+    "PackedAttention": _BATCHING,
+    "PackedMultiHeadAttention": _BATCHING,
+    "PagedAttention": _PAGED,
+    "RemovePadding": _BATCHING,
+    "RestorePadding": _BATCHING,
+    "SparseAttention": "its mask is a block-sparse layout that only GPU kernels define",
+    "SparseToDenseMatMul": "Core ML has no sparse tensors",
+    "Tokenizer": "Core ML has no strings; tokenise before the model",
+    "Unique": "how many results it has depends on the data",
+}
+#: Domains whose ops are laid out for one machine, with what to do instead.
+MACHINE_DOMAINS: dict[str, str] = {
+    "com.microsoft.nchwc": "its tensors are laid out for the CPU on which the model was optimised; save the optimised "
+    "model with the level ORT_ENABLE_EXTENDED instead of ORT_ENABLE_ALL",
+    "com.ms.internal.nhwc": "it is internal to onnxruntime; save the model before it is partitioned",
+}
+#: Op type of ``ai.onnx.ml`` -> why it is refused.
+REFUSED_ML: dict[str, str] = {
+    "CategoryMapper": "Core ML has no strings; map categories to integers before the model",
+    "DictVectorizer": "Core ML has no maps; make a tensor of the features before the model",
+    "SVMClassifier": "Core ML runs support vector machines in a model type of their own, which no ML Program can hold",
+    "SVMRegressor": "Core ML runs support vector machines in a model type of their own, which no ML Program can hold",
+    "CastMap": "Core ML has no maps; make a tensor of the features before the model",
+}
