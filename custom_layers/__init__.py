@@ -2,4 +2,10 @@
 
 from coregraft.rewriter.registry import Plugin
 
-PLUGIN = Plugin(name="", custom_layers={"neuralnetwork": "coregraft.custom_layers.layers:register"})
+PLUGIN = Plugin(
+    name="",
+    custom_layers={
+        "mlprogram": "coregraft.custom_layers.islands:register",
+        "neuralnetwork": "coregraft.custom_layers.layers:register",
+    },
+)

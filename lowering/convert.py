@@ -6,13 +6,13 @@ import hashlib
 import tempfile
 import weakref
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from coregraft.lowering import package, pipeline, targets
-from coregraft.lowering.fallback import Fallback, fallback_for
+from coregraft.lowering.fallback import Divider, Fallback, fallback_for
 from coregraft.lowering.metadata import Metadata, describe
 from coregraft.lowering.program import lower_graph, require_lowerings, require_pinned
 from coregraft.lowering.report import ConversionReport, count_operations, count_ops, weight_bytes
@@ -92,7 +92,7 @@ def convert(
     dims: Mapping[str, int] | None = None,
     shapes: Mapping[str, Sequence[int]] | None = None,
     passes: PipelineLike | None = None,
-    fallback: str = "auto",
+    fallback: str | Fallback = "auto",
     coremltools_pipeline: str = "short",
 ) -> Conversion:
     """Convert a model.
@@ -105,7 +105,7 @@ def convert(
         dims: sizes of symbolic dims by name.
         shapes: shapes of inputs by name.
         passes: rewrites to run in place of the default pipeline, precision assignment included.
-        fallback: what becomes of ops without a lowering: ``auto``, ``custom``, ``cut`` or ``error``.
+        fallback: what becomes of ops without a lowering: ``auto``, ``custom``, ``cut``, ``error``, or what takes them.
         coremltools_pipeline: coremltools' own passes: ``short``, ``default`` or ``none``.
 
     Raises:
@@ -122,7 +122,7 @@ def convert(
     if precision != "fp32" and not goal.has_fp16:
         precision = "fp32"
     pipeline.passes_for(coremltools_pipeline, format)  # a wrong name is told before the work, not after
-    rung = fallback_for(format, fallback)
+    rung = fallback_for(format, fallback) if isinstance(fallback, str) else fallback
     graph = graph_of(source)
     before = count_ops(graph)
     pin_dims(graph, dims or {}, {name: tuple(shape) for name, shape in (shapes or {}).items()})
@@ -132,8 +132,7 @@ def convert(
         require_lowerings(graph, goal)
     after = count_ops(graph)
     lowered = lower_graph(graph, goal, rung.emit if rung is not None else None)
-    pipeline.run(lowered.program, goal, coremltools_pipeline)
-    metadata = describe(graph, lowered.inputs, lowered.outputs, _own_words(source, goal, precision))
+    words = _own_words(source, goal, precision)
     report = ConversionReport(
         target=target,
         format=format,
@@ -141,16 +140,28 @@ def convert(
         coremltools_pipeline=coremltools_pipeline,
         ops_before=before,
         ops_after=after,
-        mil_ops=count_operations(lowered.program),
+        mil_ops={},
         passes=reports,
         fallbacks=rung.taken() if rung is not None else (),
-        weight_bytes=weight_bytes(lowered.program),
+        weight_bytes=0,
         inputs=lowered.inputs,
         outputs=lowered.outputs,
-        names=lowered.names(),
+        names={},
         warnings=_warnings(rung),
     )
-    return Conversion(lowered.program, goal, metadata, report, rung.files() if rung is not None else {})
+    metadata = describe(graph, lowered.inputs, lowered.outputs, words)
+    files = rung.files() if rung is not None else {}
+    whole = Conversion(lowered.program, goal, metadata, report, files)
+    if isinstance(rung, Divider) and rung.divides():
+        return rung.divide(graph, whole, coremltools_pipeline)
+    pipeline.run(lowered.program, goal, coremltools_pipeline)
+    report = replace(
+        report,
+        mil_ops=count_operations(lowered.program),
+        weight_bytes=weight_bytes(lowered.program),
+        names=lowered.names(),
+    )
+    return replace(whole, report=report)
 
 
 def graph_of(source: str | Path | onnx.ModelProto | gs.Graph | Graph) -> Graph:
@@ -209,4 +220,4 @@ def _warnings(rung: Fallback | None) -> tuple[str, ...]:
     if rung is None or not rung.taken():
         return ()
     classes = sorted({entry["class"] for entry in rung.taken()})
-    return (f"the app must implement the custom layers {', '.join(classes)}: fill in the Swift class of each",)
+    return (f"the app must implement {', '.join(classes)}: fill in the Swift class of each",)

@@ -3,16 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from coregraft.rewriter.errors import UsageError
 from coregraft.rewriter.graph import Op
 from coregraft.rewriter.registry import registry
 
 if TYPE_CHECKING:
+    from coregraft.lowering.convert import Conversion
     from coregraft.lowering.emitter import Emitter
+    from coregraft.rewriter.graph import Graph
 
 MODES: tuple[str, ...] = ("auto", "custom", "cut", "error")
+
+
+#: (mode, format) -> why they do not go together, and what does (H8.01).
+_UNAVAILABLE = {
+    ("cut", "neuralnetwork"): (
+        "a neuralnetwork is not cut at an op: it has custom layers",
+        "--fallback custom makes the op a custom layer",
+    ),
+    ("custom", "mlprogram"): (
+        "ML Programs have no custom layers",
+        "--fallback cut divides the model at the op; --format neuralnetwork has custom layers",
+    ),
+}
 
 
 class Fallback(Protocol):
@@ -32,6 +47,26 @@ class Fallback(Protocol):
         """One entry per op taken, for the report: ``op``, ``rung``, and what it became."""
 
 
+@runtime_checkable
+class Divider(Fallback, Protocol):
+    """A fallback that emits stand-ins, and then divides the model around the ops that it took."""
+
+    def divides(self) -> bool:
+        """Whether the model has to be divided; asked when all of it has been emitted."""
+
+    def divide(self, graph: Graph, whole: Conversion, ml_pipeline: str) -> Conversion:
+        """The conversion of the graph in parts.
+
+        Args:
+            graph: as lowered.
+            whole: the conversion with the stand-ins; its report lacks what can only be known of parts.
+            ml_pipeline: which of coremltools' own passes run.
+
+        Raises:
+            UnsupportedError: it cannot be divided.
+        """
+
+
 _FACTORIES: dict[str, Callable[[], Fallback]] = {}
 _LOADED: set[str] = set()
 
@@ -46,18 +81,17 @@ def fallback_for(format: str, mode: str) -> Fallback | None:
 
     Args:
         format: model format.
-        mode: ``auto`` or ``custom`` (a custom layer where the format has them), ``error``, or ``cut``.
+        mode: ``auto`` (what the format has), ``custom`` (custom layers: neuralnetwork only), ``cut`` (the model in
+            parts: ML Programs only), or ``error``.
 
     Raises:
         UsageError: ``fallback-unknown``; ``fallback-unavailable``.
     """
     if mode not in MODES:
         raise UsageError("fallback-unknown", f'fallback "{mode}" is unknown', hint=f"one of {', '.join(MODES)}")
-    if mode == "cut":
-        raise UsageError(
-            "fallback-unavailable", "this version cannot cut a model at an op yet",
-            hint="--format neuralnetwork makes the op a custom layer; --fallback error names what is missing",
-        )  # fmt: skip
+    if (mode, format) in _UNAVAILABLE:
+        why, hint = _UNAVAILABLE[mode, format]
+        raise UsageError("fallback-unavailable", why, hint=hint)
     if mode == "error":
         return None
     for name, provider in registry().items["custom_layers"].items():

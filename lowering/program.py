@@ -101,7 +101,7 @@ def lower_graph(graph: Graph, target: Target, fallback: Fallback | None = None) 
     inputs = [_input_feature(graph, name, names.take(name), target) for name in graph.inputs]
     outputs = _reserve_outputs(graph, emitter, names)
     placeholders = {
-        f.feature: Builder.placeholder(f.shape, _mil_type(_io_dtype(f.type.dtype, target, f.name))) for f in inputs
+        f.feature: Builder.placeholder(f.shape, _mil_type(io_dtype(f.type.dtype, target, f.name))) for f in inputs
     }
     with Function(placeholders, opset_version=mil_opset(target)) as function:
         for feature in inputs:
@@ -134,8 +134,8 @@ def require_lowerings(graph: Graph, target: Target) -> None:
     raise UnsupportedError(
         "op-no-lowering", f"{len(lines)} kind(s) of op cannot be lowered: " + "; ".join(lines),
         node=next(iter(sorted(missing.items())))[1][0].label,
-        hint="a newer --target, a pass or plugin that decomposes the op, "
-        "or --format neuralnetwork, where the op becomes a custom layer with a Swift stub",
+        hint="a newer --target, a pass or plugin that decomposes the op, --fallback cut, which divides the model at the "
+        "op, or --format neuralnetwork, where the op becomes a custom layer",
     )  # fmt: skip
 
 
@@ -181,7 +181,7 @@ def _mil_type(dtype: DType) -> Any:
     return types.string_to_builtin(MIL_NAMES[dtype])
 
 
-def _io_dtype(dtype: DType, target: Target, where: str) -> DType:
+def io_dtype(dtype: DType, target: Target, where: str) -> DType:
     """The element type that a value of ``dtype`` crosses the package's border in."""
     inner = canonical(dtype, where, fp16=target.has_fp16)
     if inner in target.io_dtypes:
@@ -203,13 +203,13 @@ def _input_feature(graph: Graph, name: str, feature: str, target: Target) -> Fea
             "rank-unsupported", f'input "{name}" has rank {len(shape)}, Core ML takes {target.max_rank}', node=name,
             hint="feed it reshaped, and reshape it back as the first op",
         )  # fmt: skip
-    return Feature(name, feature, kind, _declared(_io_dtype(kind.dtype, target, name), target), shape)
+    return Feature(name, feature, kind, _declared(io_dtype(kind.dtype, target, name), target), shape)
 
 
 def _enter(emitter: Emitter, feature: Feature, var: Any) -> Any:
     """The var that the graph sees of an input: a scalar again, and of the type the graph computes in."""
     inner = emitter.dtype(feature.name)
-    if inner is not _io_dtype(feature.type.dtype, emitter.target, feature.name):
+    if inner is not io_dtype(feature.type.dtype, emitter.target, feature.name):
         var = emitter.mb.cast(x=var, dtype=MIL_NAMES[inner], name=emitter.names.take(f"{feature.feature}_inner"))
     if feature.type.rank == 0:
         var = emitter.mb.squeeze(x=var, axes=[0], name=emitter.names.take(f"{feature.feature}_scalar"))
@@ -231,14 +231,14 @@ def _crosses_changed(graph: Graph, value: str, target: Target) -> bool:
     kind = graph.tensor_type(value)
     if kind is None or kind.rank == 0:
         return True
-    return _io_dtype(kind.dtype, target, value) is not canonical(kind.dtype, value, fp16=target.has_fp16)
+    return io_dtype(kind.dtype, target, value) is not canonical(kind.dtype, value, fp16=target.has_fp16)
 
 
 def _leave(emitter: Emitter, graph: Graph, public: str, feature: str) -> tuple[Any, Feature]:
     """The var that is output ``public``, under its own name and in a type and rank that Core ML lets out."""
     value = graph.outputs[public]
     kind = emitter.type(value)
-    outer = _io_dtype(kind.dtype, emitter.target, public)
+    outer = io_dtype(kind.dtype, emitter.target, public)
     var = emitter.var(value)
     mb = emitter.mb
     if kind.rank == 0:

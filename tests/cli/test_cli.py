@@ -137,7 +137,7 @@ def test_convert_pins_dims_and_shapes(tmp_path: Path) -> None:
 
 def test_a_custom_op_is_refused_or_becomes_a_layer(tmp_path: Path) -> None:
     model = written(tmp_path, CUSTOM)
-    refused = run("convert", str(model), "-o", str(tmp_path / "out.mlpackage"), "--json")
+    refused = run("convert", str(model), "-o", str(tmp_path / "out.mlpackage"), "--fallback", "error", "--json")
     assert refused.exit_code == 4
     error = envelope(refused)["error"]
     assert (error["code"], "com.example.Wobble" in error["message"]) == ("op-no-lowering", True)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from coregraft.custom_layers.islands import Islands
 from coregraft.custom_layers.layers import OPERANDS, OUTPUT_SHAPES, CustomLayers, class_name
 from coregraft.custom_layers.stubs import Parameter, Stub, property_name, render
 from coregraft.lowering import package, pipeline, targets
@@ -128,10 +129,15 @@ def test_fallback_modes() -> None:
     assert isinstance(fallback_for("neuralnetwork", "auto"), CustomLayers)
     assert isinstance(fallback_for("neuralnetwork", "custom"), CustomLayers)
     assert fallback_for("neuralnetwork", "error") is None
-    assert fallback_for("mlprogram", "auto") is None
-    for mode, code in (("cut", "fallback-unavailable"), ("maybe", "fallback-unknown")):
+    assert isinstance(fallback_for("mlprogram", "auto"), Islands)
+    assert isinstance(fallback_for("mlprogram", "cut"), Islands)
+    for kind, mode, code in (
+        ("mlprogram", "custom", "fallback-unavailable"),
+        ("neuralnetwork", "cut", "fallback-unavailable"),
+        ("mlprogram", "maybe", "fallback-unknown"),
+    ):
         with pytest.raises(UsageError) as error:
-            fallback_for("mlprogram", mode)
+            fallback_for(kind, mode)
         assert error.value.code == code
 
 

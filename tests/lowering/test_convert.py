@@ -141,7 +141,7 @@ def unknown() -> onnx.ModelProto:
 
 
 @pytest.mark.parametrize(
-    "options", [{}, {"fallback": "custom"}, {"fallback": "error"}, {"fallback": "error", "format": "neuralnetwork"}]
+    "options", [{"fallback": "error"}, {"fallback": "error", "format": "neuralnetwork"}]
 )
 def test_an_unknown_op_is_refused_by_name(options: dict[str, Any]) -> None:
     with pytest.raises(UnsupportedError) as error:

@@ -1,0 +1,164 @@
+"""Running a model in parts without a Mac: the manifest's order, the parts lifted, the islands by their references."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+
+from coregraft.custom_layers.evaluate import NO_REFERENCES, Interpreter, References
+from coregraft.custom_layers.manifest import SCHEMA_VERSION
+from coregraft.rewriter.errors import InputError, UsageError
+from coregraft.rewriter.execute import Runner
+from coregraft.rewriter.graph import Graph
+from coregraft.rewriter.types import Array, DType
+
+MANIFEST = "manifest.json"
+
+
+class PartsRunner:
+    """A model in parts, ready to run.
+
+    Args:
+        folder: the ``.parts`` folder.
+        references: NumPy references of ops, by (domain, op type), besides those of registered custom layers.
+        fp16: as in :func:`coregraft.lowering.lift.lift`.
+
+    Raises:
+        InputError: ``package-not-found``; ``parts-broken`` for a manifest that is not one, or names files that are not
+            in the folder.
+        UnsupportedError: ``lift-op-unsupported`` and others of the lift.
+    """
+
+    def __init__(
+        self,
+        folder: str | Path,
+        references: References = NO_REFERENCES,
+        fp16: Literal["simulate", "exact"] = "simulate",
+    ) -> None:
+        from coregraft.lowering.lift import lift
+        from coregraft.rewriter.onnx_io.load import load
+
+        self.folder = Path(folder)
+        self.manifest = read_manifest(self.folder)
+        self.warnings: list[str] = []
+        self._interpreter = Interpreter(references)
+        self._runs: list[Any] = []
+        for step in self.manifest["steps"]:
+            path = inside(self.folder, step["file"])
+            if step["kind"] == "custom":
+                self._runs.append(load(path))
+            else:
+                lifted = lift(path, fp16=fp16)
+                self.warnings += lifted.graph.get("lift_warnings", ())
+                self._runs.append(_Lifted(lifted, Runner(lifted)))
+
+    def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        """The outputs, by name, in the types of the ONNX model.
+
+        Args:
+            feeds: by input name; cast to the types in which they cross.
+
+        Raises:
+            UsageError: ``inputs-mismatch``; ``reference-result``.
+            UnsupportedError: ``reference-missing``; ``int64-overflow`` when an integer cannot cross as int32.
+        """
+        values = self.values(feeds)
+        return {entry["name"]: as_onnx(values[entry["value"]], entry) for entry in self.manifest["outputs"]}
+
+    def values(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        """Every value that crosses, by ONNX name, as it crosses."""
+        values: dict[str, Array] = {}
+        for entry in self.manifest["inputs"]:
+            if entry["value"] not in feeds:
+                raise UsageError("inputs-mismatch", f'input "{entry["value"]}" is missing')
+            values[entry["value"]] = as_wire(np.asarray(feeds[entry["value"]]), entry)
+        for step, runs in zip(self.manifest["steps"], self._runs, strict=True):
+            values.update((self._custom if step["kind"] == "custom" else _part)(step, runs, values))
+        return values
+
+    def _custom(self, step: Mapping[str, Any], graph: Any, values: Mapping[str, Array]) -> dict[str, Array]:
+        given = [entry for entry in (*step["inputs"], *step["captures"]) if entry and "constant" not in entry]
+        found = self._interpreter.run(graph, {e["value"]: as_onnx(values[e["value"]], e) for e in given})
+        return {e["value"]: as_wire(found[e["value"]], e) for e in step["outputs"] if e and e["value"] in found}
+
+
+class _Lifted(NamedTuple):
+    graph: Graph
+    runner: Runner
+
+
+def _part(step: Mapping[str, Any], part: _Lifted, values: Mapping[str, Array]) -> dict[str, Array]:
+    feeds = {}
+    for entry in step["inputs"]:
+        kind = part.graph.tensor_type(entry["feature"]) if entry["feature"] in part.graph else None
+        if kind is not None:  # a package has no input that nothing reads
+            feeds[entry["feature"]] = values[entry["value"]].astype(kind.dtype.numpy)
+    found = part.runner.run(feeds)
+    return {e["value"]: found[part.graph.outputs[e["feature"]]] for e in step["outputs"]}
+
+
+def as_wire(array: Array, entry: Mapping[str, Any]) -> Array:
+    """A value of the ONNX model as it crosses.
+
+    Raises:
+        UsageError: ``inputs-mismatch`` for another shape.
+        UnsupportedError: ``int64-overflow``.
+    """
+    from coregraft.lowering.emitter import canonical_array
+
+    if list(array.shape) not in (entry["onnx_shape"], entry["shape"]):
+        raise UsageError("inputs-mismatch", f'"{entry["value"]}" is {list(array.shape)}, not {entry["onnx_shape"]}')
+    array = array.reshape(entry["shape"])
+    if entry["dtype"] == "int32" and array.dtype.kind in "iu":
+        return canonical_array(array, entry["value"])
+    return array.astype(entry["dtype"])
+
+
+def as_onnx(array: Array, entry: Mapping[str, Any]) -> Array:
+    """A value that crosses as the ONNX model has it."""
+    return array.reshape(entry["onnx_shape"]).astype(DType[entry["onnx_dtype"].upper()].numpy)
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest of a ``.parts`` folder.
+
+    Raises:
+        InputError: ``package-not-found``; ``parts-broken``.
+    """
+    path = folder / MANIFEST
+    if not folder.is_dir():
+        raise InputError("package-not-found", "there is no such folder", node=str(folder))
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise _broken(path, f"cannot be read: {error}") from error
+    if not isinstance(content, dict) or content.get("schema_version") != SCHEMA_VERSION:
+        raise _broken(path, f"is not a manifest of schema version {SCHEMA_VERSION}")
+    for key in ("inputs", "outputs", "steps"):
+        if not isinstance(content.get(key), list) or not all(isinstance(e, dict) for e in content[key]):
+            raise _broken(path, f"has no list of {key}")
+    for step in content["steps"]:
+        if step.get("kind") not in ("core-ml", "custom") or not isinstance(step.get("file"), str):
+            raise _broken(path, "has a step of unknown kind or without a file")
+    return content
+
+
+def inside(folder: Path, name: str) -> Path:
+    """A file of the folder, by its name in the manifest.
+
+    Raises:
+        InputError: ``parts-broken`` for a file that is missing or elsewhere.
+    """
+    pure = PurePosixPath(name)
+    path = folder / pure
+    if pure.is_absolute() or ".." in pure.parts or not path.exists():
+        raise _broken(path, f'names "{name}", which is not in the folder')
+    return path
+
+
+def _broken(path: Path, what: str) -> InputError:
+    return InputError("parts-broken", f"the manifest {what}", node=str(path))
