@@ -36,7 +36,7 @@ def compare(pass_: Pass, before: Graph, after: Graph, inputs: Mapping[str, Array
         return Verdict()
     operands = sorted({v for i in region for v in after.op(i).operands if _is_boundary(after, region, v)})
     # An output may now be read from a value that was there before: that one is not recomputed.
-    kept = {new for _, new in pairs if after.producer(new) is not None and _is_boundary(after, region, new)}
+    kept = {new for _, new in pairs if _is_boundary(after, region, new)}
     wanted = sorted({*operands, *kept, *(old for old, _ in pairs)} & set(before.values()))
     try:
         feeds = dict(inputs) if inputs is not None else seeded_inputs(before)

@@ -45,7 +45,8 @@ class BoundMaskConstants(Pass):
     Equivalence
     -----------
     Reassociating at the softmax: its exponentials of masked positions are zero either way as long as scores are far
-    from the limit. A fully masked row becomes uniform, as with a finite mask; with minus infinity it was NaN.
+    from the limit. A fully masked row has no right result: where the old mask drowned its scores (uniform) or was
+    minus infinity (NaN), now as much is left of them as the precision holds beside the limit.
 
     Options
     -------

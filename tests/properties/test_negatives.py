@@ -1,16 +1,18 @@
 """Every positive fixture of a pass, made into near misses: whether or not it fires, it must not miscompile.
 
-From each graph that a pass rewrites come graphs in which a value on the way is an output, too, has another user, or
-in which a constant operand is computed at run time. The pass runs on them in checked mode, and the outputs are
-compared with those of the graph before it.
+From each graph that a pass rewrites come graphs in which a value on the way is an output, too, or has another user,
+in which a constant operand is computed at run time, or in which an op has an attribute of another value. The pass
+runs on them in checked mode, and the outputs are compared with those of the graph before it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from onnx import defs
 
 from coregraft.rewriter.contract import Equivalence
 from coregraft.rewriter.errors import CoregraftError, PassError
@@ -18,6 +20,7 @@ from coregraft.rewriter.execute import UnrunnableError, run, seeded_inputs
 from coregraft.rewriter.graph import Graph, Op
 from coregraft.rewriter.manager import PassManager
 from coregraft.rewriter.onnx_io.text import parse, to_text
+from coregraft.rewriter.schema import attr, has_schema
 from coregraft.rewriter.types import Array, TensorType
 from coregraft.rewriter.verify import verify
 from tests.passes.test_fixtures import CASES, Case
@@ -26,14 +29,17 @@ from tests.properties.strategies import assert_close
 #: The numbers are checked by each pass's own promise; this is for the outputs, after all of a pipeline's passes.
 TOLERANCE = 1e-3
 POSITIVE = [case for case in CASES if "declines" not in case.options]
+#: Near misses that have no right result: along axis 0 every score of a row is masked.
+UNDEFINED = {("bound_mask_constants", 'Softmax "y" has axis=0')}
 FILES = sorted({case.path.stem for case in POSITIVE})
 
 
 @pytest.mark.parametrize("name", FILES)
 def test_near_misses(name: str) -> None:
     for case in (case for case in POSITIVE if case.path.stem == name):
-        for what, g, constants in (*exposed(case), *unpinned(case)):
-            _check(f"{case.title}: {what}", case, g, constants)
+        for what, g, constants in (*exposed(case), *unpinned(case), *twisted(case)):
+            if (name, what) not in UNDEFINED:
+                _check(f"{case.title}: {what}", case, g, constants)
 
 
 def exposed(case: Case) -> Iterator[tuple[str, Graph, dict[str, Array]]]:
@@ -63,6 +69,33 @@ def unpinned(case: Case) -> Iterator[tuple[str, Graph, dict[str, Array]]]:
         yield f"{value} is an input", g, {value: const.numpy()}
 
 
+def twisted(case: Case) -> Iterator[tuple[str, Graph, dict[str, Array]]]:
+    """The graph with one attribute of one op changed: a flag flipped, a list backwards, a number a little larger."""
+    for op_id, op in sorted(parse(case.before).ops()):
+        for name, value in sorted(_other_values(op).items()):
+            g = parse(case.before)
+            g.set_op(op_id, replace(g.op(op_id), attrs={**op.attrs, name: value}))
+            for later in g.values():  # declared shapes may no longer hold
+                if g.producer(later) is not None:
+                    g.nodes[later]["type"] = None
+            yield f"{op.label} has {name}={value}", g, {}
+
+
+def _other_values(op: Op) -> dict[str, int | float | tuple[int, ...]]:
+    if op.domain or not has_schema(op):
+        return {}
+    found: dict[str, int | float | tuple[int, ...]] = {}
+    for name in defs.get_schema(op.type, 24).attributes:
+        value = attr(op, name)
+        if isinstance(value, int) and name not in ("to", "saturate", "training_mode"):
+            found[name] = 1 - value if value in (0, 1) else value + 1
+        elif isinstance(value, float):
+            found[name] = 1.5 * value + 0.25
+        elif isinstance(value, tuple) and value != value[::-1] and all(isinstance(v, int) for v in value):
+            found[name] = value[::-1]
+    return found
+
+
 def _fits_half(a: Array) -> bool:
     return a.dtype.kind != "f" or not np.any(np.abs(a) > np.finfo(np.float16).max)
 
@@ -74,8 +107,9 @@ def _intermediates(g: Graph) -> list[str]:
 
 def _check(what: str, case: Case, mutant: Graph, constants: dict[str, Array]) -> None:
     try:
+        feeds = {**seeded_inputs(mutant), **constants}
+        run(mutant, feeds)
         g = PassManager("upgrade-opset,infer-shapes").run(mutant).graph
-        feeds = {**seeded_inputs(g), **constants}
         want = run(g, feeds)
     except UnrunnableError:  # the mutation made it illegal: an operand that must be constant, say
         return
