@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from coregraft.rewriter.errors import CoregraftError
 from coregraft.rewriter.graph import Graph
-from coregraft.rewriter.types import Array, DType, TensorType
+from coregraft.rewriter.types import Array, Const, DType, TensorType
 
 #: Newest IR version that every supported onnxruntime loads; nothing of ours needs a newer one.
 MAX_IR = 10
 #: Size taken for a symbolic dim when nobody says.
 ANY_DIM = 2
+#: Weights from this size on are shared with onnxruntime, where numpy holds them as it does.
+_SHARED_BYTES = 1 << 14
+_SHARED_TYPES = frozenset(
+    {DType.FLOAT, DType.DOUBLE, DType.FLOAT16, DType.INT64, DType.INT32, DType.INT8, DType.UINT8, DType.BOOL}
+)
 
 
 class UnrunnableError(CoregraftError):
@@ -49,8 +54,8 @@ def run(
     rest = [v for v in names if v not in given]
     if not rest:
         return given
-    session, inputs = _session(_part(g, rest, feeds, None if ops is None else set(ops)))
-    return {**given, **dict(zip(rest, _run(session, rest, {n: feeds[n] for n in inputs}), strict=True))}
+    session = _Session(_part(g, rest, feeds, None if ops is None else set(ops)))
+    return {**given, **session.run(rest, feeds)}
 
 
 class Runner:
@@ -72,19 +77,19 @@ class Runner:
             part = _part(g, self._wanted, {v: np.zeros(0, _dtype(g, v)) for v in g.inputs}, None)
             for value in part.inputs:
                 part.nodes[value]["type"] = g.type_of(value)
-            self._session, self._inputs = _session(part)
+            self._session = _Session(part)
 
-    def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
-        """The wanted values by name.
+    def run(self, feeds: Mapping[str, Array], only: Collection[str] | None = None) -> dict[str, Array]:
+        """The wanted values by name, or ``only`` some of them.
 
         Raises:
             UnrunnableError: the feeds do not fit, or an op fails on them.
         """
         values = {**self._known, **{v: np.asarray(feeds[v]) for v in self._passed}}
-        if self._wanted:
-            found = _run(self._session, self._wanted, {n: feeds[n] for n in self._inputs})
-            values.update(zip(self._wanted, found, strict=True))
-        return values
+        computed = [v for v in self._wanted if only is None or v in only]
+        if computed:
+            values.update(self._session.run(computed, feeds))
+        return values if only is None else {v: values[v] for v in only}
 
 
 def _dtype(g: Graph, value: str) -> np.dtype[Any]:
@@ -145,25 +150,67 @@ def _part(g: Graph, wanted: Sequence[str], feeds: Mapping[str, Array], ops: set[
     return part
 
 
-def _session(g: Graph) -> tuple[object, list[str]]:
-    import onnxruntime as ort
+class _Session:
+    """A graph in onnxruntime. Large weights are shared with it, not copied, as far as their memory is laid out so."""
 
-    from coregraft.rewriter.onnx_io.save import to_model
+    def __init__(self, g: Graph) -> None:
+        import onnxruntime as ort
 
-    options = ort.SessionOptions()
-    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.intra_op_num_threads = 1
-    options.log_severity_level = 4
-    model = to_model(g)
-    _forget_shapes(model.graph)
-    for output in model.graph.output:
-        output.ClearField("type")
-    model.ir_version = min(model.ir_version, MAX_IR)
-    try:
-        session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    except _ort_errors() as error:
-        raise _unrunnable(error) from error
-    return session, [i.name for i in session.get_inputs()]
+        from coregraft.rewriter.onnx_io.save import to_model
+
+        options = ort.SessionOptions()
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+        options.intra_op_num_threads = 1
+        options.log_severity_level = 4
+        # Weights packed for speed would be a second copy of each, which a few runs do not pay back.
+        options.add_session_config_entry("session.disable_prepacking", "1")
+        weights = _Weights(g)
+        model = to_model(g, external=weights.place)
+        _forget_shapes(model.graph)
+        for output in model.graph.output:
+            output.ClearField("type")
+        model.ir_version = min(model.ir_version, MAX_IR)
+        self._shared = [ort.OrtValue.ortvalue_from_numpy(array) for array in weights.shared.values()]
+        try:
+            if self._shared:
+                options.add_external_initializers(list(weights.shared), self._shared)
+            content = model.SerializeToString()
+            self._session = ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        except _ort_errors() as error:
+            raise _unrunnable(error) from error
+        self._inputs = [i.name for i in self._session.get_inputs()]
+
+    def run(self, wanted: Sequence[str], feeds: Mapping[str, Array]) -> dict[str, Array]:
+        """The wanted values by name; feeds that the graph does not use are left out."""
+        try:
+            found = self._session.run(list(wanted), {name: feeds[name] for name in self._inputs})
+        except _ort_errors() as error:
+            raise _unrunnable(error) from error
+        for name, value in zip(wanted, found, strict=True):
+            if isinstance(value, (list, dict)):
+                raise UnrunnableError(f'"{name}" is not a tensor')
+        return {name: np.asarray(value) for name, value in zip(wanted, found, strict=True)}
+
+
+class _Weights:
+    """Keeps large weights out of a model; ``shared`` has their arrays by name."""
+
+    def __init__(self, g: Graph) -> None:
+        self.shared: dict[str, Array] = {}
+        self._graph = g
+
+    def place(self, tensor: Any, const: Const) -> None:
+        from coregraft.rewriter.onnx_io.save import place_inline
+
+        outermost = tensor.name in self._graph and self._graph.const(tensor.name) is const
+        if not outermost or const.nbytes < _SHARED_BYTES or const.dtype not in _SHARED_TYPES:
+            place_inline(tensor, const)
+            return
+        del tensor.external_data[:]
+        tensor.data_location = tensor.EXTERNAL
+        for key, value in (("location", "shared"), ("offset", "0"), ("length", str(const.nbytes))):
+            tensor.external_data.add(key=key, value=value)
+        self.shared[tensor.name] = np.require(const.numpy(), requirements=["C", "A"])
 
 
 def _forget_shapes(graph: Any) -> None:
@@ -182,13 +229,6 @@ def _forget_shapes(graph: Any) -> None:
                         output.type.tensor_type.ClearField("shape")
 
 
-def _run(session: object, wanted: Sequence[str], feeds: Mapping[str, Array]) -> list[Array]:
-    try:
-        return [np.asarray(v) for v in session.run(list(wanted), dict(feeds))]  # type: ignore[attr-defined]
-    except _ort_errors() as error:
-        raise _unrunnable(error) from error
-
-
 def _unrunnable(error: Exception) -> UnrunnableError:
     from onnxruntime.capi import onnxruntime_pybind11_state as state
 
@@ -201,4 +241,4 @@ def _ort_errors() -> tuple[type[Exception], ...]:
     from onnxruntime.capi import onnxruntime_pybind11_state as state
 
     names = ("Fail", "InvalidArgument", "InvalidGraph", "InvalidProtobuf", "NoModel", "NotImplemented")
-    return (*(getattr(state, n) for n in names), state.RuntimeException, ValueError)
+    return (*(getattr(state, n) for n in names), state.RuntimeException, RuntimeError, ValueError)

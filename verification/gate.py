@@ -8,15 +8,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from coregraft.custom_layers.bundle import Divided, keep_classes, parts_path
 from coregraft.lowering import package
 from coregraft.lowering.convert import Conversion
 from coregraft.rewriter.errors import CoregraftError, UsageError
+from coregraft.verification.parts import verify_parts
 from coregraft.verification.verify import Verification, verify
 
 #: Errors for which a package is written unverified, with a warning: nothing is known to be wrong with it.
 _UNVERIFIABLE = frozenset(
-    {"lift-op-unsupported", "lift-format-unsupported", "lift-type-unsupported", "input-undrawable", "source-unrunnable"}
-)
+    {
+        "lift-op-unsupported", "lift-format-unsupported", "lift-type-unsupported", "input-undrawable",
+        "source-unrunnable", "reference-missing",
+    }
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -47,7 +52,10 @@ def save_verified(source: Any, done: Conversion, path: str | Path, *, draws: int
         UsageError: ``output-suffix``; ``output-unwritable``.
     """
     path = Path(path)
-    package.check_suffix(path, done.target.format)
+    if isinstance(done, Divided):
+        path = parts_path(path)
+    else:
+        package.check_suffix(path, done.target.format)
     try:
         holder = tempfile.TemporaryDirectory(prefix=".coregraft-", dir=path.parent)
     except OSError as error:
@@ -57,9 +65,9 @@ def save_verified(source: Any, done: Conversion, path: str | Path, *, draws: int
         fresh = Path(folder) / path.name
         written = done.save(fresh)
         try:
-            found = verify(source, fresh, draws=draws, seed=seed, layers=False)
-            exact = found if found.ok or found.precision == "fp32" else _without_rounding(source, fresh, seed)
-            if not found.ok:
+            found = _verified(source, done, fresh, draws, seed)
+            exact = found if found.ok or found.precision == "fp32" else _without_rounding(source, done, fresh, seed)
+            if not found.ok and not isinstance(done, Divided):
                 found = verify(source, fresh, draws=1, seed=seed, layers=True)
         except CoregraftError as error:
             if error.code not in _UNVERIFIABLE:
@@ -75,15 +83,24 @@ def save_verified(source: Any, done: Conversion, path: str | Path, *, draws: int
         return Gated(_place(written, fresh, path), found, True, tuple(warnings))
 
 
-def _without_rounding(source: Any, fresh: Path, seed: int) -> Verification:
+def _verified(source: Any, done: Conversion, fresh: Path, draws: int, seed: int) -> Verification:
+    if isinstance(done, Divided):
+        return verify_parts(source, fresh, draws=draws, seed=seed, references=done.references)
+    return verify(source, fresh, draws=draws, seed=seed, layers=False)
+
+
+def _without_rounding(source: Any, done: Conversion, fresh: Path, seed: int) -> Verification:
     from coregraft.lowering.lift import lift
 
+    if isinstance(done, Divided):
+        return verify_parts(source, fresh, draws=1, seed=seed, references=done.references, fp16="exact")
     return verify(source, lift(fresh, fp16="exact"), draws=1, seed=seed, layers=False)
 
 
 def _place(written: list[Path], fresh: Path, path: Path) -> tuple[Path, ...]:
     """Move what was written to where it belongs; a Swift class that is there already is left alone."""
     placed = [path]
+    keep_classes(path, fresh)
     package.move(fresh, path)
     for beside in written[1:]:
         wanted = path.parent / beside.name

@@ -6,7 +6,7 @@ draws of seeded inputs; every output; every layer, where asked.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,8 +21,11 @@ from coregraft.rewriter.graph import Graph
 from coregraft.rewriter.shapes.dims import pin_dims
 from coregraft.rewriter.types import Array, DType
 from coregraft.verification.compare import TOLERANCES, Comparison, Tolerance, bounded_values, compare
-from coregraft.verification.drift import Drift, drift
+from coregraft.verification.drift import Drift, drift, in_chunks, match_values
 from coregraft.verification.inputs import draw, given, kinds
+
+#: In half precision, values inside whose reference is beyond this are masks and the like, bounded on purpose (H3.01).
+HALF_LIMIT = 3e4
 
 
 @dataclass(frozen=True)
@@ -91,37 +94,81 @@ def verify(
     precision = "fp16" if _has_half(lifted) else "fp32"
     allowed = tolerance or TOLERANCES[precision]
     feeds = [given(graph, inputs)] if inputs is not None else [draw(graph, seed + i) for i in range(draws)]
-    converted, bounded = Runner(lifted), bounded_values(graph)
+    chunks = in_chunks(graph, match_values(graph, lifted)) if layers else [[]]
+    outputs = [(graph.outputs[ours], lifted.outputs[theirs]) for ours, theirs in features.outputs.items()]
+    sides = _Sides(graph, lifted, features, feeds)
+    bounded = bounded_values(graph)
     worst: dict[str, Comparison] = {}
-    for feed, wanted in zip(feeds, _reference(graph, feeds), strict=True):
-        found = converted.run(features.translate(feed, lifted))
-        for public, feature in features.outputs.items():
-            value = graph.outputs[public]
-            now = compare(
-                public, wanted[value], found[lifted.outputs[feature]], allowed, bounded=value in bounded
-            )
+    values: dict[str, Comparison] = {}
+    for i, (wanted, found) in enumerate(sides.run(outputs, chunks[0])):
+        for public, (ours, theirs) in zip(features.outputs, outputs, strict=True):
+            now = compare(public, wanted[ours], found[theirs], allowed, bounded=ours in bounded)
             if public not in worst or _worse(now, worst[public]):
                 worst[public] = now
-    layer = drift(graph, lifted, feeds[0], features, precision, allowed) if layers else None
+        if i == 0:
+            values |= _compared(chunks[0], wanted, found, allowed, bounded, precision)
+    for chunk in chunks[1:]:
+        values |= _compared(chunk, *sides.run([], chunk)[0], allowed, bounded, precision)
     return Verification(
         ok=all(c.ok for c in worst.values()),
         precision=precision,
         tolerance=allowed,
         outputs=tuple(worst.values()),
-        drift=layer,
+        drift=drift(graph, values) if layers else None,
         inputs=dict.fromkeys(graph.inputs, "given") if inputs is not None else _said(graph),
         warnings=tuple(lifted.graph.get("lift_warnings", ())),
     )
 
 
-def _reference(graph: Graph, feeds: Sequence[Mapping[str, Array]]) -> list[dict[str, Array]]:
-    """What the source computes on each feed."""
-    try:
-        original = Runner(graph)
-        return [original.run(feed) for feed in feeds]
-    except UnrunnableError as error:
-        hint = "onnxruntime must be able to run the model that a package is compared with"
-        raise InputError("source-unrunnable", error.message, hint=hint) from error
+@dataclass(frozen=True)
+class _Sides:
+    """Source and package, and what both are fed. They run one after the other: only one has its weights in memory."""
+
+    graph: Graph
+    lifted: Graph
+    features: Features
+    feeds: Sequence[Mapping[str, Array]]
+
+    def run(
+        self, outputs: Sequence[tuple[str, str]], layers: Sequence[tuple[str, str]]
+    ) -> list[tuple[dict[str, Array], dict[str, Array]]]:
+        """Values of both sides: of the first feed all of them, of the others the outputs.
+
+        Raises:
+            InputError: ``source-unrunnable``.
+            UnrunnableError: it is the package that does not run.
+        """
+        feeds = self.feeds if outputs else self.feeds[:1]
+        try:
+            wanted = _runs(self.graph, feeds, [v for v, _ in outputs], [v for v, _ in layers])
+        except UnrunnableError as error:
+            hint = "onnxruntime must be able to run the model that a package is compared with"
+            raise InputError("source-unrunnable", error.message, hint=hint) from error
+        given_to = [self.features.translate(feed, self.lifted) for feed in feeds]
+        found = _runs(self.lifted, given_to, [v for _, v in outputs], [v for _, v in layers])
+        return list(zip(wanted, found, strict=True))
+
+
+def _runs(
+    graph: Graph, feeds: Sequence[Mapping[str, Array]], outputs: Sequence[str], layers: Sequence[str]
+) -> list[dict[str, Array]]:
+    runner = Runner(graph, [*outputs, *layers])
+    return [runner.run(feed, only=outputs if i else None) for i, feed in enumerate(feeds)]
+
+
+def _compared(
+    pairs: Sequence[tuple[str, str]],
+    wanted: Mapping[str, Array],
+    found: Mapping[str, Array],
+    allowed: Tolerance,
+    bounded: Collection[str],
+    precision: str,
+) -> dict[str, Comparison]:
+    limit = HALF_LIMIT if precision == "fp16" else np.inf
+    return {
+        ours: compare(ours, wanted[ours], found[theirs], allowed, limit=limit, bounded=ours in bounded)
+        for ours, theirs in pairs
+    }
 
 
 @dataclass(frozen=True)

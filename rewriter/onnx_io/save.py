@@ -86,7 +86,7 @@ def _placed(g: Graph, layout: Layout) -> tuple[onnx.ModelProto, list[Const]]:
         if layout.refer(tensor, const):
             return
         if id(const) not in outermost or const.nbytes < _STREAMED:
-            _inline(tensor, const)
+            place_inline(tensor, const)
             return
         _make_internal(tensor)
         tensor.segment.begin = tensor.segment.end = len(streamed)
@@ -127,7 +127,7 @@ def to_model(g: Graph, *, external: Place | None = None) -> onnx.ModelProto:
         oldest = onnx.helper.find_min_ir_version_for(rest.opset_import, ignore_unknown=True)
         model.ir_version = max(model.ir_version, oldest, _FUNCTIONS_IR if functions else _OLDEST_IR)
     model.MergeFrom(rest)
-    _Writer(external or _inline).graph(g, model.graph)
+    _Writer(external or place_inline).graph(g, model.graph)
     for key, f in functions.items():
         model.functions.append(function_proto(f, key) if isinstance(f, Graph) else f)
     return model
@@ -136,7 +136,7 @@ def to_model(g: Graph, *, external: Place | None = None) -> onnx.ModelProto:
 def tensor_proto(const: Const, name: str) -> TensorProto:
     """A constant as a tensor with its content."""
     tensor = TensorProto()
-    _Writer(_inline).tensor(const, tensor, name)
+    _Writer(place_inline).tensor(const, tensor, name)
     return tensor
 
 
@@ -144,7 +144,7 @@ def function_proto(g: Graph, key: tuple[str, str, str] | None = None) -> onnx.Fu
     """The function whose body is ``g``; ``key`` is (domain, name, overload), by default the one it was loaded with."""
     domain, name, overload = key or g.graph["function"]
     proto = onnx.GraphProto()
-    _Writer(_inline).graph(g, proto)
+    _Writer(place_inline).graph(g, proto)
     f = onnx.FunctionProto(
         name=name, input=[i.name for i in proto.input], output=[o.name for o in proto.output],
         attribute=g.graph.get("attributes", ()), node=proto.node, domain=domain, value_info=proto.value_info,
@@ -251,7 +251,8 @@ class _Writer:
             self.place(out, const)
 
 
-def _inline(tensor: TensorProto, const: Const) -> None:
+def place_inline(tensor: TensorProto, const: Const) -> None:
+    """Put a constant's content into ``raw_data``: what is done with those that ``external`` does not keep out."""
     _make_internal(tensor)
     raw = const.raw()
     tensor.raw_data = raw if isinstance(raw, bytes) else bytes(raw)
@@ -339,7 +340,7 @@ def attribute(name: str, value: Any) -> AttributeProto:
             a.s, a.type = value if isinstance(value, bytes) else value.encode(), AttributeProto.STRING
         case Const():
             a.type = AttributeProto.TENSOR
-            _Writer(_inline).tensor(value, a.t, None)
+            _Writer(place_inline).tensor(value, a.t, None)
         case tuple() | list():
             _sequence(a, value)
         case _:
@@ -358,7 +359,7 @@ def _sequence(a: AttributeProto, value: Iterable[Any]) -> None:
     elif items and all(isinstance(i, Const) for i in items):
         a.type = AttributeProto.TENSORS
         for item in items:
-            _Writer(_inline).tensor(item, a.tensors.add(), None)
+            _Writer(place_inline).tensor(item, a.tensors.add(), None)
     elif all(isinstance(i, (int, np.integer)) for i in items):
         a.type = AttributeProto.INTS
         a.ints.extend(int(i) for i in items)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from coregraft.rewriter.execute import UnrunnableError, run
+from coregraft.rewriter.execute import Runner, UnrunnableError, run
 from coregraft.rewriter.onnx_io.text import parse
 from coregraft.rewriter.shapes import infer_shapes
+from coregraft.rewriter.types import Const, DType
 
 BRANCHES = """
 input c: bool[]
@@ -59,3 +60,43 @@ def test_a_part_is_run_between_the_values_that_are_fed() -> None:
     b = np.array([-1, 2], np.float32)
     assert run(g, {"b": b})["c"].tolist() == [0, 2]
     assert run(g, {"b": b}, ["b"])["b"] is b
+
+
+@pytest.mark.parametrize("dtype", ["float", "float16", "double", "int32", "int64", "int8", "bool", "uint16"])
+def test_large_weights_are_seen_whatever_their_type_and_memory(dtype: str) -> None:
+    """Those of common types are shared with onnxruntime, not copied into the model; here not even contiguous."""
+    kind = DType.of(np.dtype(np.float32)) if dtype == "float" else DType[dtype.upper()]
+    values = np.random.default_rng(0).integers(0, 2, (200, 300)).astype(kind.numpy)
+    g = parse(f"input i: int64[2]\nconst w: {dtype}[300,200] = zeros()\ny = Gather(w, i, axis=1)\noutput y\n")
+    g.nodes["w"]["const"] = Const(kind, (300, 200), values.T)
+    y = run(g, {"i": np.array([7, 3])})["y"]
+    np.testing.assert_array_equal(y, values.T[:, [7, 3]])
+
+
+def test_a_large_weight_that_a_branch_shares() -> None:
+    """A body holds its weights itself: only those of the outermost graph can be shared with onnxruntime."""
+    w = Const.of(np.arange(20000, dtype=np.float32))
+    g = parse(
+        "input c: bool[]\ninput x: float[20000]\nconst w: float[20000] = zeros()\n"
+        "t = If(c, then_branch={\n  const v: float[20000] = zeros()\n  a = Add(x, v)\n  output a\n}, else_branch={\n"
+        "  b = Neg(x)\n  output b\n})\ny = Mul(t, w)\noutput y\n"
+    )
+    g.nodes["w"]["const"] = w
+    (op_id,) = (i for i, op in g.ops() if op.type == "If")
+    g.op(op_id).attrs["then_branch"].nodes["v"]["const"] = w
+    x = np.ones(20000, np.float32)
+    np.testing.assert_array_equal(run(g, {"c": np.array(True), "x": x})["y"], (x + w.numpy()) * w.numpy())
+
+
+def test_a_runner_gives_some_of_its_values() -> None:
+    g = parse("input x: float[2]\nconst k: float[2] = ones()\na = Neg(x)\nb = Exp(a)\noutput b\n")
+    runner = Runner(g, ["a", "b", "k", "x"])
+    x = np.array([0, 1], np.float32)
+    assert sorted(runner.run({"x": x})) == ["a", "b", "k", "x"]
+    assert list(runner.run({"x": x}, only=["b"])) == ["b"]
+
+
+def test_a_value_that_numpy_has_no_type_for() -> None:
+    """onnxruntime computes it, but cannot hand it over."""
+    with pytest.raises(UnrunnableError):
+        run(parse("input x: float[2]\ny = Cast(x, to=16)\noutput y\n"), {"x": np.zeros(2, np.float32)})
