@@ -96,14 +96,14 @@ class PassManager:
     def run_in_place(self, g: Graph) -> PipelineResult:
         """As :meth:`run`, on the graph itself."""
         reports: list[PassReport] = []
-        for pass_, automatic in self._schedule:
-            if automatic and facts.violated(next(iter(pass_.ensures)), g) is None:
-                continue
-            with collector_off():
+        with collector_off():
+            for pass_, automatic in self._schedule:
+                if automatic and facts.violated(next(iter(pass_.ensures)), g) is None:
+                    continue
                 report = self._run_one(pass_, g, automatic, reports)
-            reports.append(report)
-            if self.after_pass is not None:
-                self.after_pass(report, g)
+                reports.append(report)
+                if self.after_pass is not None:
+                    self.after_pass(report, g)
         return PipelineResult(g, tuple(reports))
 
     def check(self, graph: Graph) -> list[Finding]:

@@ -12,6 +12,8 @@ from coregraft.rewriter.graph import Graph, Op
 from coregraft.rewriter.opset import required_opset
 from coregraft.rewriter.types import Array, Const, DType, TensorType
 
+#: Ops in one session, if their cones allow: its time grows with the square of the number of values that are fed.
+_BATCH = 500
 #: Element types that onnxruntime takes from and gives to numpy.
 _NATIVE = frozenset({
     DType.FLOAT, DType.UINT8, DType.INT8, DType.UINT16, DType.INT16, DType.INT32, DType.INT64, DType.STRING,
@@ -32,7 +34,7 @@ class Evaluation:
 def evaluate(ops: Sequence[Op], leaves: Mapping[str, Const], wanted: Sequence[str]) -> Evaluation:
     """Compute ``wanted`` values from constants.
 
-    All ops go through one session, without optimisations and on one thread. Only when that fails are they taken
+    Many ops go through one session, without optimisations and on one thread. Only when that fails are they taken
     apart: by halves of the independent cones, and the cone at fault op by op, with onnx's reference
     implementation for what onnxruntime does not have.
 
@@ -42,7 +44,15 @@ def evaluate(ops: Sequence[Op], leaves: Mapping[str, Const], wanted: Sequence[st
         wanted: values to return. After a failure other values may be returned too.
     """
     result = Evaluation()
-    _evaluate(_components(ops), leaves, wanted, result)
+    batch: list[list[Op]] = []
+    size = 0
+    for cone in _components(ops):
+        if batch and size + len(cone) > _BATCH:
+            _evaluate(batch, leaves, wanted, result)
+            batch, size = [], 0
+        batch.append(cone)
+        size += len(cone)
+    _evaluate(batch, leaves, wanted, result)
     return result
 
 
@@ -141,7 +151,8 @@ def _model(ops: Sequence[Op], constants: Mapping[str, Const], wanted: Sequence[s
 def _graph(ops: Sequence[Op], inputs: Mapping[str, DType], outputs: Sequence[str]) -> Graph:
     g = Graph()
     for name, dtype in inputs.items():
-        g.add_input(name, TensorType(dtype))
+        g.add_value(name, TensorType(dtype))
+    g.set_inputs(inputs)
     for op in ops:
         g.add_op(op)
     g.set_outputs(outputs)
