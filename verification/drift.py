@@ -18,7 +18,9 @@ CHUNK = 512 * 2**20
 #: Relative errors below that of one fp32 rounding are no better than it: growth is told from there.
 _ROUNDING = 1e-7
 #: onnxruntime computes with these, but has no numpy array to hand them over in.
-_NOT_HANDED_OVER = frozenset({DType.BFLOAT16, DType.STRING, *(d for d in DType if "FLOAT8" in d.name or 0 < d.bits < 8)})
+_NOT_HANDED_OVER = frozenset(
+    d for d in DType if d in (DType.BFLOAT16, DType.STRING) or "FLOAT8" in d.name or 0 < d.bits < 8
+)
 _NUMBERED = re.compile(r"_\d+$")
 
 
