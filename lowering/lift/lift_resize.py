@@ -33,7 +33,7 @@ _COORDINATES = {
 
 @dataclass(frozen=True, slots=True)
 class _Axis:
-    """One axis to resize: where it is, its size, and the size it gets."""
+    """One axis to resize: where it is, its size, and the size it gets. A size of 0 is not known."""
 
     index: int
     size: int
@@ -53,6 +53,9 @@ class _Axis:
 @lifts("upsample_nearest_neighbor", moves=True)
 def upsample_nearest_neighbor(l: Lifter, op: MilOp) -> None:
     """The input pixel at ``floor(i * size / out)``."""
+    if _scaled_by_whole(l, op, {"mode": "nearest", "coordinate_transformation_mode": "asymmetric",
+                                "nearest_mode": "floor"}):  # fmt: skip
+        return
     axes, factors = _scaled(l, op)
     for axis, factor in zip(axes, factors, strict=True):
         given = np.minimum(np.floor(np.arange(axis.out) / factor).astype(np.int64), axis.size - 1)
@@ -79,13 +82,15 @@ def upsample_bilinear(l: Lifter, op: MilOp) -> None:
     if aligned and half:
         l.undefined(op, "align_corners and half_pixel_centers exclude each other; corners are aligned")
     mode = "STRICT_ALIGN_CORNERS" if aligned else "UNALIGN_CORNERS" if half else "DEFAULT"
+    if _scaled_by_whole(l, op, {"mode": "linear", "coordinate_transformation_mode": _COORDINATES[mode]}):
+        return
     _linear(l, op, _scaled(l, op)[0], mode)
 
 
 @lifts("resize_bilinear")
 def resize_bilinear(l: Lifter, op: MilOp) -> None:
     """Linear interpolation on the grid that ``sampling_mode`` names."""
-    _linear(l, op, _targets(l, op), _sampling(l, op))
+    _linear(l, op, _targets(l, op, free=True), _sampling(l, op))
 
 
 @lifts("resize")
@@ -164,6 +169,8 @@ def _linear(l: Lifter, op: MilOp, axes: Sequence[_Axis], mode: str) -> None:
         attrs = {"mode": "linear", "coordinate_transformation_mode": _COORDINATES[mode], "axes": where}
         x = l.emit("Resize", [x, None, None, np.array([axis.out for axis in moved], np.int64)], attrs)
     else:
+        if not all(axis.size for axis in moved):
+            l.refuse(op, f"the size of its input is not fixed, and ONNX has no {mode} grid")
         x = _by_matrices(l, x, moved, mode, rank)
     _return(l, op, x)
 
@@ -262,8 +269,23 @@ def _scaled(l: Lifter, op: MilOp) -> tuple[list[_Axis], list[float]]:
     return axes, factors
 
 
-def _targets(l: Lifter, op: MilOp) -> list[_Axis]:
-    """The last two axes with their target sizes."""
+def _scaled_by_whole(l: Lifter, op: MilOp, attrs: dict[str, Any]) -> bool:
+    """Resize the last two axes by whole factors where their sizes are not fixed; whether that was the case."""
+    shape = sizes(l, op, "x")
+    factors = [float(scalar(l, op, f"scale_factor_{name}", 1)) for name in ("height", "width")]
+    if all(isinstance(size, int) for size in shape[-2:]) or not all(f.is_integer() for f in factors):
+        return False
+    attrs = {**attrs, "axes": (len(shape) - 2, len(shape) - 1)}
+    l.emit("Resize", [l.operand(op, "x"), None, np.array(factors, np.float32)], attrs, [l.out(op)])
+    return True
+
+
+def _targets(l: Lifter, op: MilOp, *, free: bool = False) -> list[_Axis]:
+    """The last two axes with their target sizes. With ``free``, their own sizes need not be known."""
     rank = l.rank(op, "x")
     wanted = [int(scalar(l, op, f"target_size_{name}", 1)) for name in ("height", "width")]
-    return [_Axis(rank - 2 + i, static(l, op, "x", rank - 2 + i), n) for i, n in enumerate(wanted)]
+    have = sizes(l, op, "x")
+    return [
+        _Axis(i, 0 if free and not isinstance(have[i], int) else static(l, op, "x", i), n)
+        for i, n in zip((rank - 2, rank - 1), wanted, strict=True)
+    ]

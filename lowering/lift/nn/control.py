@@ -67,10 +67,10 @@ def loop(n: Network, layer: Layer) -> None:
         value = body.l.input(name, kind)
         body.blobs[name] = Blob(value)
         body.learn(value, value, kind)
-    needed = live | reads(inner) | frozenset(state)
-    body.run(step, needed)
+    kept = live | reads(inner) | frozenset(state)
+    body.run(step, kept)
     if condition:
-        body.run(condition, needed)
+        body.run(condition, kept)
         again = _truth(body, layer, body.read(layer, p.conditionVar))
     else:
         again = body.l.emit("Identity", [body.l.literal(np.bool_(True))])

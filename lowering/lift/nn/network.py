@@ -84,7 +84,7 @@ class Network:
         found = [Layer.of(message) for message in messages]
         for i, layer in enumerate(found):
             if layer.kind in ("branch", "loop"):
-                later = live.union(*(reads(other) for other in found[i + 1 :]))
+                later = needed(found[i + 1 :], live)
                 table()[layer.kind](self, Layer(layer.kind, layer.name, (layer.params, later), layer.inputs, ()))
             else:
                 table()[layer.kind](self, layer)
@@ -257,19 +257,23 @@ class Network:
 
 
 def reads(layer: Layer) -> frozenset[str]:
-    """The blobs that a layer reads, those within its own networks included."""
-    found = set(layer.inputs)
+    """The blobs that a layer needs to be there, for its own networks too."""
+    p = layer.params
     if layer.kind == "branch":
-        nested = [layer.params.ifBranch, layer.params.elseBranch]
+        nested = [(p.ifBranch.layers, frozenset[str]()), (p.elseBranch.layers, frozenset[str]())]
     elif layer.kind == "loop":
-        nested = [layer.params.conditionNetwork, layer.params.bodyNetwork]
-        found.add(layer.params.conditionVar)
+        var = frozenset([p.conditionVar]) if p.conditionVar else frozenset[str]()
+        nested = [(list(p.conditionNetwork.layers), var), (list(p.bodyNetwork.layers), frozenset[str]())]
     else:
         nested = []
-    for network in nested:
-        for message in network.layers:
-            found |= reads(Layer.of(message))
-    return frozenset(found)
+    return frozenset(layer.inputs).union(*(needed([Layer.of(m) for m in ms], live) for ms, live in nested))
+
+
+def needed(found: Sequence[Layer], live: frozenset[str]) -> frozenset[str]:
+    """The blobs that must be there before some layers, if ``live`` are to be there after them."""
+    for layer in reversed(found):
+        live = (live - frozenset(layer.outputs)) | reads(layer)
+    return live
 
 
 def _refs(value: Operand) -> tuple[Ref, ...]:

@@ -392,3 +392,17 @@ def test_loops(limit: int) -> None:
         return mb.identity(x=found), mb.mul(x=count, y=np.float32(1))
 
     network_agrees(build, {"x": _draw(3), "n": floats([limit])})
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_loops_in_loops_and_branches(sign: int) -> None:
+    from tests.lowering.lift.test_lift_control import _branch, _counted
+
+    def build(x: Any) -> Any:
+        def inner(i: Any, v: Any) -> Any:
+            _, found = _counted(v, np.int32(2), lambda j, w: mb.add(x=w, y=mb.cast(x=mb.add(x=i, y=j), dtype="fp32")))
+            return _branch(found, lambda: mb.sub(x=found, y=np.float32(1)), lambda: mb.mul(x=found, y=x))
+
+        return _counted(x, np.int32(3), inner)[1]
+
+    network_agrees(build, {"x": floats([1.5, -2, 3]) * np.float32(sign)})

@@ -97,6 +97,41 @@ def test_upsample_bilinear_with_pixel_centres(aligned: bool, half: bool, mode: s
     agree(lambda x: mb.upsample_bilinear(x=x, **options), {"x": x}, "iOS16", want=want, doubts=doubts)
 
 
+def _free(build: Any, x: Array) -> Any:
+    """A program whose input has a height and width that are not fixed."""
+    from coremltools.converters.mil.mil import get_new_symbol, types
+
+    shape = (*x.shape[:-2], get_new_symbol(), get_new_symbol())
+    return program_of(build, {"x": x}, x=mb.placeholder(shape=shape, dtype=types.fp32))
+
+
+@pytest.mark.parametrize("kind, options, mode", [
+    ("upsample_nearest_neighbor", {}, ""), ("upsample_bilinear", {"align_corners": True}, "STRICT_ALIGN_CORNERS"),
+    ("upsample_bilinear", {"align_corners": False}, "UNALIGN_CORNERS"),
+])  # fmt: skip
+def test_whole_factors_of_a_size_that_is_not_fixed(kind: str, options: dict[str, Any], mode: str) -> None:
+    x = _image(1, 2, 3, 5)
+    options = {"scale_factor_height": 2, "scale_factor_width": 3, **options}
+    graph = lift_program(_free(lambda x: getattr(mb, kind)(x=x, **options), x))
+    (result,) = run_graph(graph, {"x": x}).values()
+    want = _resized(x, mode, {2: 6, 3: 15}) if mode else _picked(x, {2: 6, 3: 15}, 0)
+    np.testing.assert_allclose(result, want, rtol=1e-4, atol=1e-5)
+    assert graph.graph["lift_warnings"] == ()
+
+
+def test_a_target_for_a_size_that_is_not_fixed() -> None:
+    from coregraft.rewriter.errors import UnsupportedError
+
+    x = _image(1, 2, 3, 5)
+    options = {"target_size_height": 4, "target_size_width": 7}
+    graph = lift_program(_free(lambda x: mb.resize_bilinear(x=x, sampling_mode="DEFAULT", **options), x))
+    (result,) = run_graph(graph, {"x": x}).values()
+    np.testing.assert_allclose(result, _resized(x, "DEFAULT", {2: 4, 3: 7}), rtol=1e-4, atol=1e-5)
+    with pytest.raises(UnsupportedError) as caught:
+        lift_program(_free(lambda x: mb.resize_bilinear(x=x, sampling_mode="OFFSET_CORNERS", **options), x))
+    assert caught.value.code == "lift-op-unsupported"
+
+
 @pytest.mark.parametrize("shape", [(2, 3, 5), (1, 2, 3, 5), (1, 2, 2, 3, 5)])
 @pytest.mark.parametrize("factors, doubts", [((2, 3), 0), ((1, 1), 0), ((1.5, 1.0), 0), ((1.0, 1.7), 1)])
 def test_upsample_nearest_neighbor(shape: tuple[int, ...], factors: tuple[float, float], doubts: int) -> None:
