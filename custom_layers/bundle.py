@@ -65,7 +65,7 @@ class Divided(Conversion):
             fresh = Path(parent) / path.name
             fresh.mkdir()
             self._write(fresh)
-            _keep_classes(path, fresh)
+            keep_classes(path, fresh)
             package.move(fresh, path)
         return [path]
 
@@ -156,8 +156,8 @@ def _no_value(graph: Graph, value: str) -> UsageError:
     return UsageError("cut-value", f'no op of the model makes "{value}"', hint=hint)
 
 
-def _keep_classes(old: Path, fresh: Path) -> None:
-    """Take the islands' Swift classes over from a folder that is there."""
+def keep_classes(old: Path, fresh: Path) -> None:
+    """Take the islands' Swift classes over from a folder that is there: they may have been filled in."""
     for file in sorted((fresh / swift.ISLANDS).glob("*.swift")):
         kept = old / swift.ISLANDS / file.name
         if kept.is_file():

@@ -12,6 +12,7 @@ import numpy as np
 from coregraft.lowering.emitter import MIL_NAMES, Emitter, Fallback, canonical, mil_opset
 from coregraft.lowering.names import Names
 from coregraft.lowering.registry import table_for
+from coregraft.passes.refusals import why_kept
 from coregraft.rewriter.errors import UnsupportedError
 from coregraft.rewriter.graph import Graph, Op
 from coregraft.rewriter.target import Target
@@ -127,15 +128,17 @@ def require_lowerings(graph: Graph, target: Target) -> None:
             missing[(op.domain, op.type, reason)].append(op)
     if not missing:
         return
+    ids = {id(op): op_id for op_id, op in graph.ops()}
     lines = [
-        f"{(domain + '.') if domain else ''}{kind} x{len(ops)} (first: {ops[0].label}): {reason}"
+        f"{(domain + '.') if domain else ''}{kind} x{len(ops)} (first: {ops[0].label}): "
+        + (why_kept(graph, ids[id(ops[0])], target) or reason if id(ops[0]) in ids else reason)
         for (domain, kind, reason), ops in sorted(missing.items())
     ]
     raise UnsupportedError(
         "op-no-lowering", f"{len(lines)} kind(s) of op cannot be lowered: " + "; ".join(lines),
         node=next(iter(sorted(missing.items())))[1][0].label,
-        hint="a newer --target, a pass or plugin that decomposes the op, --fallback cut, which divides the model at the "
-        "op, or --format neuralnetwork, where the op becomes a custom layer",
+        hint="a newer --target, a pass or plugin that decomposes the op, --fallback cut, which divides the model "
+        "there, or --format neuralnetwork, where the op becomes a custom layer",
     )  # fmt: skip
 
 

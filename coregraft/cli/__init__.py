@@ -11,6 +11,7 @@ import click
 COMMANDS = {
     "check": "Find what will go wrong with a model on Apple hardware.",
     "convert": "Convert an ONNX model to a Core ML package.",
+    "cut": "Convert a model in parts: at named values, by size, around ops that Core ML lacks.",
     "demo": "Show everything on a small network that needs no download.",
     "explain": "Explain a rule, by its code or name.",
     "lift": "Turn a Core ML package back into ONNX.",

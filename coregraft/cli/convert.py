@@ -104,7 +104,7 @@ def convert(
             f"{report.weight_bytes / 1e6:.1f} MB of weights, {report.precision}, {target} {format_}"
         )
         for entry in report.fallbacks:
-            click.echo("custom layer: " + ", ".join(f"{k} {v}" for k, v in entry.items()))
+            click.echo(f"{entry['rung']}: " + ", ".join(f"{k} {v}" for k, v in entry.items() if k != "rung"))
         if gate.verification is not None:
             for c in gate.verification.outputs:
                 figure = c.relative_l2 if c.relative_l2 is not None else c.mismatches

@@ -45,7 +45,7 @@ def demo(folder: Path) -> Outcome:
     checked = check(str(model), "iOS17", "mlprogram", (), (), (), ())
     refused = ""
     try:
-        convert(model)
+        convert(model, fallback="error")
     except UnsupportedError as error:
         refused = str(error)
     network = convert(model, format="neuralnetwork")

@@ -42,18 +42,20 @@ def command(
 
     def work() -> Outcome:
         from coregraft.verification.compare import Tolerance
+        from coregraft.verification.parts import is_parts, verify_parts
         from coregraft.verification.verify import verify
 
+        options: dict[str, Any] = {
+            "inputs": read_inputs(inputs) if inputs else None,
+            "draws": draws,
+            "seed": seed,
+            "tolerance": Tolerance(tolerance) if tolerance is not None else None,
+        }
         with progress("verifying", hidden=as_json):
-            done = verify(
-                model,
-                package,
-                inputs=read_inputs(inputs) if inputs else None,
-                draws=draws,
-                seed=seed,
-                layers=layers,
-                tolerance=Tolerance(tolerance) if tolerance is not None else None,
-            )
+            if is_parts(package):
+                done = verify_parts(model, package, **options)
+            else:
+                done = verify(model, package, layers=layers, **options)
             if plot and done.drift is not None:
                 from coregraft.verification.plot import svg
 

@@ -97,7 +97,7 @@ def test_a_graph_is_not_changed() -> None:
         ({"precision": "int8"}, UsageError, "precision-unknown"),
         ({"coremltools_pipeline": "long"}, UsageError, "pipeline-unknown"),
         ({"fallback": "hope"}, UsageError, "fallback-unknown"),
-        ({"fallback": "cut"}, UsageError, "fallback-unavailable"),
+        ({"fallback": "custom"}, UsageError, "fallback-unavailable"),
         ({"dims": {}}, UnsupportedError, "dims-unpinned"),
         ({"dims": {"M": 1}}, UsageError, "dim-unknown"),
         ({"passes": ["no-such-pass"]}, UsageError, "pass-unknown"),

@@ -1,0 +1,101 @@
+"""Does a model in parts compute what the model it was made from computes? The whole chain, without a Mac."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from coregraft.custom_layers.evaluate import NO_REFERENCES, Interpreter, References
+from coregraft.custom_layers.runner import MANIFEST, PartsRunner
+from coregraft.lowering.convert import graph_of
+from coregraft.rewriter.errors import InputError, UsageError
+from coregraft.rewriter.execute import UnrunnableError
+from coregraft.rewriter.graph import Graph
+from coregraft.rewriter.shapes.dims import pin_dims
+from coregraft.rewriter.types import Array
+from coregraft.verification.compare import TOLERANCES, Comparison, Tolerance, compare
+from coregraft.verification.inputs import draw, given, kinds
+from coregraft.verification.verify import Verification
+
+
+def is_parts(path: str | Path) -> bool:
+    """Whether a path is a model in parts: a folder with our manifest."""
+    return (Path(path) / MANIFEST).is_file()
+
+
+def verify_parts(
+    source: Any,
+    folder: str | Path,
+    *,
+    inputs: Mapping[str, Array] | None = None,
+    draws: int = 3,
+    tolerance: Tolerance | None = None,
+    seed: int = 0,
+    references: References = NO_REFERENCES,
+    fp16: Literal["simulate", "exact"] = "simulate",
+) -> Verification:
+    """Compare a model in parts with the model it was made from.
+
+    Both sides compute the ops that onnxruntime does not know by their NumPy references; what is compared is all the
+    rest: the parts, and that the right values go from step to step in the right types.
+
+    Args:
+        source: anything :func:`coregraft.convert` takes. Its symbolic dims get the sizes of the parts' inputs.
+        folder: the ``.parts`` folder.
+        references: by (domain, op type), besides those of registered custom layers.
+
+    Raises:
+        UsageError: ``inputs-mismatch``, ``package-mismatch``, ``reference-result``.
+        InputError: ``source-unrunnable``; the source or the folder cannot be read.
+        UnsupportedError: ``reference-missing``; ``lift-op-unsupported``.
+    """
+    runner = PartsRunner(folder, references, fp16)
+    graph = graph_of(source)
+    _pin(graph, runner.manifest)
+    precision = "fp32" if runner.manifest.get("precision") == "fp32" else "fp16"
+    allowed = tolerance or TOLERANCES[precision]
+    feeds = [given(graph, inputs)] if inputs is not None else [draw(graph, seed + i) for i in range(draws)]
+    worst: dict[str, Comparison] = {}
+    for feed in feeds:
+        wanted, found = _reference(graph, feed, references), runner.run(feed)
+        for name, value in graph.outputs.items():
+            now = compare(name, wanted[value], found[name], allowed)
+            if name not in worst or (worst[name].ok and not now.ok):
+                worst[name] = now
+    return Verification(
+        ok=all(c.ok for c in worst.values()),
+        precision=precision,
+        tolerance=allowed,
+        outputs=tuple(worst.values()),
+        drift=None,
+        inputs={name: "given" if inputs is not None else kind.name for name, kind in kinds(graph).items()},
+        warnings=tuple(dict.fromkeys(runner.warnings)),
+    )
+
+
+def _pin(graph: Graph, manifest: Mapping[str, Any]) -> None:
+    """Give the source the sizes that the parts were made for.
+
+    Raises:
+        UsageError: ``package-mismatch`` for other inputs or outputs than the source's.
+    """
+    sides = (
+        ("inputs", sorted(graph.inputs), sorted(entry["value"] for entry in manifest["inputs"])),
+        ("outputs", sorted(graph.outputs), sorted(entry["name"] for entry in manifest["outputs"])),
+    )
+    for side, ours, theirs in sides:
+        if ours != theirs:
+            text = f"the model has the {side} {ours}, the parts have {theirs}"
+            raise UsageError("package-mismatch", text, hint="are they made from this model?")
+    shapes = {entry["value"]: tuple(entry["onnx_shape"]) for entry in manifest["inputs"]}
+    loose = {v: s for v, s in shapes.items() if (k := graph.tensor_type(v)) is not None and k.static_shape is None}
+    pin_dims(graph, {}, loose)
+
+
+def _reference(graph: Graph, feed: Mapping[str, Array], references: References) -> dict[str, Array]:
+    try:
+        return Interpreter(references).run(graph, feed)
+    except UnrunnableError as error:
+        hint = "onnxruntime must be able to run the model, but for the ops that have references"
+        raise InputError("source-unrunnable", error.message, hint=hint) from error
