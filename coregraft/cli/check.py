@@ -72,6 +72,7 @@ def check(
 ) -> Outcome:
     from coregraft.lowering import targets
     from coregraft.passes.pipelines import convert_pipeline
+    from coregraft.passes.refusals import why_kept
     from coregraft.rewriter.manager import PassManager
     from coregraft.rewriter.onnx_io.load import load
     from coregraft.rewriter.shapes.dims import pin_dims
@@ -85,8 +86,8 @@ def check(
         f for f in found if (not select or f.code.startswith(select)) and not (ignore and f.code.startswith(ignore))
     ]
     unsupported = [
-        {"node": op.label, "reason": reason}
-        for _, op in sorted(rewritten.ops())
+        {"node": op.label, "reason": why_kept(rewritten, op_id, goal) or reason}
+        for op_id, op in sorted(rewritten.ops())
         if (reason := goal.why_not(op)) is not None
     ]
     result = {

@@ -21,7 +21,7 @@ class Cache:
         keys: length of the cache that goes out.
         prompt: whether the new tokens are the first ones.
         start: [batch] int64, where the first new token stands; None where it is ``past`` (or 0 in a prompt) for all.
-        total: [batch] int64, tokens of each row.
+        total: [batch] int64, tokens of each row; None where nobody asks.
     """
 
     batch: int
@@ -31,11 +31,11 @@ class Cache:
     head_size: int
     prompt: bool
     start: ValueView | None
-    total: ValueView
+    total: ValueView | None
 
 
-def read_cache(op: OpBuilder, node: OpView, q: ValueView, k: ValueView, v: ValueView) -> Cache | NoMatch:
-    """What is known of the cache, or what is not."""
+def read_cache(op: OpBuilder, node: OpView, q: ValueView, causal: bool) -> Cache | NoMatch:
+    """What is known of the cache, or what is not. A mask that is not causal asks for the tokens of each row."""
     past, total = operand(node, 3), constant(node, 6)
     batch, queries, size = dim(q, 0), dim(q, 2), dim(q, 3)
     held = 0 if past is None else dim(past, 2)
@@ -47,8 +47,10 @@ def read_cache(op: OpBuilder, node: OpView, q: ValueView, k: ValueView, v: Value
     longest = queries if total is None else int(total.reshape(-1)[0])
     prompt = not held or longest == queries
     keys = max(held, longest)
-    ends = op.Add(op.Cast(op.Reshape(need(node, 5), ints(op, [-1])), to=int(DType.INT64)), 1)
     appended = batch == 1 and longest == held + queries  # the one row is the longest one
+    if causal and (prompt or appended):
+        return Cache(batch, queries, held, keys, size, prompt, None, None)
+    ends = op.Add(op.Cast(op.Reshape(need(node, 5), ints(op, [-1])), to=int(DType.INT64)), 1)
     start = None if prompt or appended else op.Sub(ends, queries)
     return Cache(batch, queries, held, keys, size, prompt, start, ends)
 
@@ -89,16 +91,16 @@ def positions(op: OpBuilder, ids: ValueView | None, cache: Cache) -> ValueView:
     return op.Add(steps, op.Reshape(cache.start, ints(op, [-1, 1])))  # type: ignore[no-any-return]
 
 
-def key_window(op: OpBuilder, cache: Cache, causal: bool, window: int) -> ValueView:
-    """Which keys each query may attend to: bool, broadcastable to [batch, heads, queries, keys]."""
+def key_window(op: OpBuilder, cache: Cache, causal: bool, window: int) -> ValueView | None:
+    """Which keys each query may attend to: bool, broadcastable to [batch, heads, queries, keys]; None: all."""
     keys = np.arange(cache.keys, dtype=np.int64).reshape(1, 1, 1, -1)
     if not causal:
         return op.Less(op.const(keys), op.Reshape(cache.total, ints(op, [-1, 1, 1, 1])))  # type: ignore[no-any-return]
     queries = np.arange(cache.queries, dtype=np.int64).reshape(1, 1, -1, 1)
     if cache.start is None:
         own = queries + (0 if cache.prompt else cache.past)
-        allowed = keys <= own
-        return op.const(allowed & (keys > own - window) if window > 0 else allowed)
+        allowed = (keys <= own) & (keys > own - window) if window > 0 else keys <= own
+        return None if allowed.all() else op.const(allowed)
     last = op.Add(op.const(queries), op.Reshape(cache.start, ints(op, [-1, 1, 1, 1])))
     inside = op.LessOrEqual(op.const(keys), last)
     if window <= 0:

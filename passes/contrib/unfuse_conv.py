@@ -22,7 +22,8 @@ class UnfuseConv(Contrib):
     ------------
     FusedConv becomes a Conv with the same attributes, the Add of its operand ``Z`` and its activation (Relu, Tanh,
     Sigmoid, HardSwish, LeakyRelu, Clip, HardSigmoid, with their parameters). NhwcConv and NhwcFusedConv get a
-    Transpose before and after, of ``Z`` too.
+    Transpose before and after, of ``Z`` too. The weights of NhwcConv have their channels last, which is how kernels
+    read them and onnxruntime's optimizer writes them, unless their shape only fits the layout of its documentation.
 
     Why it matters
     --------------
@@ -49,8 +50,10 @@ class UnfuseConv(Contrib):
     def build(self, op: OpBuilder, node: OpView) -> Any:
         x, w, b, z = need(node, 0), need(node, 1), operand(node, 2), operand(node, 3)
         last = node.type.startswith("Nhwc")
-        if last and x.rank is None:
-            return NoMatch("the rank of its input is not known")
+        if last and (x.rank is None or w.rank is None):
+            return NoMatch("the rank of its input or weights is not known")
+        if node.type == "NhwcConv" and not self._is_plain(node):
+            w = channels_first(op, w)
         y = op.Conv(channels_first(op, x) if last else x, w, b, **self.kept(node, *_CONV))
         if z is not None:
             y = op.Add(y, channels_first(op, z) if last else z)
@@ -61,3 +64,11 @@ class UnfuseConv(Contrib):
         if isinstance(y, NoMatch):
             return y
         return channels_last(op, y) if last else y
+
+    def _is_plain(self, node: OpView) -> bool:
+        """Whether the weights of NhwcConv can only be [out, in, spatial…]."""
+        x, w = need(node, 0).shape, need(node, 1).shape
+        if x is None or w is None or not isinstance(w[1], int) or not isinstance(w[-1], int):
+            return False
+        group = self.get(node, "group") or 1
+        return x[-1] == w[1] * group and x[-1] != w[-1] * group

@@ -75,7 +75,7 @@ class UnfuseGroupQueryAttention(Contrib):
         parts = self._parts(op, node)
         if isinstance(parts, NoMatch):
             return parts
-        cache = read_cache(op, node, *parts)
+        cache = read_cache(op, node, parts[0], bool(self.get(node, "causal")))
         if isinstance(cache, NoMatch):
             return cache
         q, k, v = self._rotated(op, node, parts, cache)
@@ -135,8 +135,8 @@ class UnfuseGroupQueryAttention(Contrib):
                 return NoMatch("its attention bias is not known to be as wide as its keys")
             scores = op.Add(scores, op.Pad(bias, ints(op, [0] * 7 + [spare])) if spare else bias)
         allowed = key_window(op, cache, bool(self.get(node, "causal")), window)
-        lowest = float(np.finfo(scores.dtype.numpy).min)
-        scores = op.Where(allowed, scores, scalar(op, lowest, scores))
+        if allowed is not None:
+            scores = op.Where(allowed, scores, scalar(op, float(np.finfo(scores.dtype.numpy).min), scores))
         weights = self._softmax(op, node, scores, [batch, heads, queries])
         folded = op.Reshape(weights, ints(op, [batch, kv_heads, heads // kv_heads * queries, keys]))
         return op.Reshape(op.MatMul(folded, v), ints(op, [batch, heads, queries, cache.head_size]))

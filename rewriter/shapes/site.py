@@ -152,7 +152,26 @@ def rule(*op_types: str, since: int = 0) -> Callable[[Rule], Rule]:
     return register
 
 
+_PROVIDED: list[Rule] = []
+
+
+def provide(function: Rule) -> None:
+    """Add a rule for the ops that have none here; it returns None for those that it does not know either."""
+    _PROVIDED.append(function)
+
+
 def rule_for(op: Op, opset: int) -> Rule | None:
     """The rule for an op in a graph of that opset of ai.onnx, or None."""
-    since, function = _RULES.get(op.key, (0, None))
+    since, function = _RULES.get(op.key, (0, _provided))
     return None if opset < since or is_open(op) else function
+
+
+def _provided(site: Site) -> Types | None:
+    from coregraft.rewriter.registry import load_custom_layers
+    from coregraft.rewriter.schema import has_schema
+
+    if not site.op.domain and has_schema(site.op):
+        return None
+    load_custom_layers()
+    found = (types for function in _PROVIDED if (types := function(site)) is not None)
+    return next(found, None)

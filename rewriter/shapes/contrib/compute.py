@@ -47,7 +47,10 @@ def _nhwc_conv(site: Site) -> Types | None:
     x, w = site.shape(0), site.shape(1)
     if x is None or w is None or len(x) != len(w) or len(x) < 3:
         return None
-    kernel = list(site.op.attrs.get("kernel_shape") or w[2:])
+    group = setting(site.op, "group", 1)
+    plain = isinstance(w[1], int) and isinstance(w[-1], int) and x[-1] == w[1] * group and x[-1] != w[-1] * group
+    spatial = w[2:] if plain or site.op.type == "NhwcFusedConv" else w[1:-1]
+    kernel = list(site.op.attrs.get("kernel_shape") or spatial)
     return [tensor(site.dtype(0), [x[0], *windowed(site.op, x[1:-1], kernel), w[0]])]
 
 

@@ -78,14 +78,16 @@ def test_what_a_conv_may_not_have(harness: Any, attrs: dict[str, Any], reason: s
     harness.declines(UnfuseConv(), g, reason)
 
 
-@pytest.mark.parametrize("fused", [False, True])
-def test_nhwc_conv(harness: Any, fused: bool) -> None:
+@pytest.mark.parametrize(("fused", "weights_last"), [(False, False), (False, True), (True, False)])
+def test_nhwc_conv(harness: Any, fused: bool, weights_last: bool) -> None:
+    """No CPU kernel has it: it must be what Conv makes of the transposed operands."""
     x, w, b, z = f(1, 6, 7, 4), f(6, 2, 3, 3), f(6), f(1, 3, 5, 6)
+    stored = w.transpose(0, 2, 3, 1) if weights_last else w
     attrs: dict[str, Any] = {"group": 2, "strides": (2, 1), "pads": (1, 0, 0, 0)}
     more = [Const.of(z)] if fused else []
     extra = {"activation": "Relu"} if fused else {}
     kind = "NhwcFusedConv" if fused else "NhwcConv"
-    g, feeds = harness.graph(kind, [x, Const.of(w), Const.of(b), *more], domain=MS, **attrs, **extra)
+    g, feeds = harness.graph(kind, [x, Const.of(stored), Const.of(b), *more], domain=MS, **attrs, **extra)
     after = harness.rewrite(UnfuseConv(), g).after
     (got,) = harness.run(after, feeds)
     plain, fed = harness.graph("Conv", [x.transpose(0, 3, 1, 2), Const.of(w), Const.of(b)], **attrs)

@@ -1,6 +1,15 @@
-"""Ops of onnxruntime's domain that are not written in ONNX's, with the reason."""
+"""Why an op is left as it is: what a pass that could have taken it apart says of it, or that none ever will."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from coregraft.rewriter.rewriter import Rewriter, TypeChangedError
+from coregraft.rewriter.target import Target
+
+if TYPE_CHECKING:
+    from coregraft.passes.decompose._base import Decomposition
+    from coregraft.rewriter.graph import Graph
 
 _BATCHING = "it packs or unpacks a batch by lengths that are only known at run time"
 _ORDERED = "its tensors lie in a memory layout of one GPU library"
@@ -49,3 +58,37 @@ REFUSED_ML: dict[str, str] = {
     "SVMRegressor": "Core ML runs support vector machines in a model type of their own, which no ML Program can hold",
     "CastMap": "Core ML has no maps; make a tensor of the features before the model",
 }
+
+
+def why_kept(g: Graph, op_id: int, target: Target) -> str | None:
+    """Why the default pipeline leaves an op that its target has no lowering for, or None when nobody can say.
+
+    The graph is not changed: every decomposition of the op is tried on a copy, for its reason.
+    """
+    op = g.op(op_id)
+    if op.domain in MACHINE_DOMAINS:
+        return MACHINE_DOMAINS[op.domain]
+    known = {"com.microsoft": REFUSED, "ai.onnx.ml": REFUSED_ML}.get(op.domain, {}).get(op.type)
+    if known is not None:
+        return known
+    reasons = []
+    for rule in _decompositions(op.key, target):
+        try:
+            done = rule.match_and_rewrite(op_id, Rewriter(g.copy(), rule.name, target))
+        except TypeChangedError as error:
+            done = error.message
+        if not isinstance(done, bool):
+            reasons.append(str(done))
+    return "; ".join(reasons) or None
+
+
+def _decompositions(key: tuple[str, str], target: Target) -> list[Decomposition]:
+    """The rules of the default pipeline that take ops of a type apart, in its order."""
+    from coregraft.passes.decompose._base import Decomposition
+    from coregraft.passes.pipelines import convert_pipeline
+    from coregraft.rewriter.registry import pass_class
+
+    names = dict.fromkeys(spec.partition("{")[0] for spec in convert_pipeline(target, "fp32"))
+    classes = [pass_class(name) for name in names]
+    rules = [cls() for cls in classes if issubclass(cls, Decomposition)]
+    return [rule for rule in rules if key in rule.root_keys()]
