@@ -244,6 +244,8 @@ def cast(s: Sketch) -> bool:
     if x is None:
         return False
     between = s.make("Cast", x, to=int(s.pick([DType.DOUBLE, DType.FLOAT16])))
+    # Something between the casts: onnxruntime removes pairs of them, and forgets the branches that capture the result.
+    between = s.make("Abs", between)
     return s.keep(s.make("Cast", between, to=int(DType.FLOAT)))
 
 
