@@ -39,7 +39,8 @@ class EliminateIdentities(Pass):
     Removes Identity, inference-time Dropout (its mask becomes a constant fill), casts to the same type or to a
     wider one and back, and Reshape, Transpose, Pad, Slice, Concat, Expand, Tile, Split, Clip, Where and pooling
     that change nothing; multiplication, division and power by one, addition and subtraction of zero, and logic with
-    a neutral constant; Sum, Mean, Max and Min of one operand. An output keeps its public name; an Identity between
+    a neutral constant; Sum, Mean, Max and Min of one operand; sums, means and the like over no axes. A reduction over
+    axes that it names loses the attribute that says what an empty list of them means. An output keeps its public name; an Identity between
     an input (or a constant) and an output, or between two outputs, stays, since Core ML needs an op there.
 
     Why it matters
@@ -77,6 +78,9 @@ class EliminateIdentities(Pass):
             source = _FORWARDS[op.type](Look(op, scope, self.ignore_signed_zero))
             if source and _may_forward(rw, op, source) and _forward(rw, op_id, source):
                 ctx.count(op.type)
+        for op_id in [i for i, op in g.ops() if _names_its_axes(op, scope)]:
+            rw.update(op_id, attrs={**g.op(op_id).attrs, "noop_with_empty_axes": None})
+            ctx.count("named-axes")
 
 
 @dataclass(frozen=True)
@@ -236,6 +240,21 @@ def _where(look: Look) -> str | None:
     return look.input(chosen) if chosen and look.same_shape(chosen) else None
 
 
+def _over_no_axes(look: Look) -> str | None:
+    if not attr(look.op, "noop_with_empty_axes"):
+        return None
+    axes = look.array(1)
+    return look.input(0) if not look.input(1) or (axes is not None and axes.size == 0) else None
+
+
+def _names_its_axes(op: Op, scope: Scope) -> bool:
+    """Whether a reduction says what an empty list of axes means, and has another one."""
+    if op.domain or not op.attrs.get("noop_with_empty_axes") or len(op.inputs) < 2:
+        return False
+    axes = scope.const(op.inputs[1])
+    return axes is not None and axes.size > 0
+
+
 def _neutral(indices: Sequence[int], is_neutral: Callable[[Look, Array], bool]) -> Forward:
     """A binary op of which an operand (one of ``indices``) is a neutral constant that adds no shape."""
 
@@ -288,6 +307,11 @@ _FORWARDS: dict[str, Forward] = {
     "Or": _neutral((0, 1), lambda _, a: not a.any()),
     "Pad": _pad,
     "Pow": _neutral((1,), _is_one),
+    "ReduceMax": _over_no_axes,
+    "ReduceMean": _over_no_axes,
+    "ReduceMin": _over_no_axes,
+    "ReduceProd": _over_no_axes,
+    "ReduceSum": _over_no_axes,
     "Reshape": _same_shape,
     "Slice": _slice,
     "Split": _split,

@@ -209,3 +209,13 @@ def test_the_plot_has_a_dot_a_layer() -> None:
     assert circles[0].attrib["fill"] != circles[1].attrib["fill"]
     title = circles[1].find("{http://www.w3.org/2000/svg}title")
     assert title is not None and title.text is not None and 'Exp "two": b' in title.text
+
+
+def test_a_variance_as_a_difference_of_means_holds_in_half_precision(tmp_path: Path) -> None:
+    """As TensorFlow's converter writes it, with the attribute that says what an empty list of axes would mean."""
+    text = (
+        "input x: float[4,64]\ns = Add(x, 30.0)\nm = ReduceSum(s, [1], noop_with_empty_axes=1)\nu = Mul(m, 0.015625)\n"
+        "q = Mul(s, s)\nt = ReduceSum(q, [1], noop_with_empty_axes=1)\nv = Mul(t, 0.015625)\nw = Mul(u, u)\n"
+        "d = Sub(v, w)\ne = Sqrt(d)\noutput e\n"
+    )
+    assert verified(tmp_path, text, "fp16").ok
