@@ -36,12 +36,13 @@ class EliminateIdentities(Pass):
 
     What it does
     ------------
-    Removes Identity, inference-time Dropout (its mask becomes a constant fill), casts to the same type or to a
-    wider one and back, and Reshape, Transpose, Pad, Slice, Concat, Expand, Tile, Split, Clip, Where and pooling
-    that change nothing; multiplication, division and power by one, addition and subtraction of zero, and logic with
-    a neutral constant; Sum, Mean, Max and Min of one operand; sums, means and the like over no axes. A reduction over
-    axes that it names loses the attribute that says what an empty list of them means. An output keeps its public name; an Identity between
-    an input (or a constant) and an output, or between two outputs, stays, since Core ML needs an op there.
+    Removes Identity, inference-time Dropout (its mask becomes a constant fill), casts to the same type or to a wider
+    one and back, and Reshape, Transpose, Pad, Slice, Concat, Expand, Tile, Split, Clip, Where and pooling that change
+    nothing; multiplication, division and power by one, addition and subtraction of zero, and logic with a neutral
+    constant; Sum, Mean, Max and Min of one operand; sums, means and the like over no axes. A reduction over axes that
+    it names loses the attribute that says what an empty list of them means. An output keeps its public name; an
+    Identity between an input (or a constant) and an output, or between two outputs, stays, since Core ML needs an op
+    there.
 
     Why it matters
     --------------
