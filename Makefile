@@ -7,7 +7,7 @@ PY = $(VENV)/bin/python
 STAMP = $(VENV)/.installed
 JOBS ?= 2
 
-.PHONY: demo test lint wheel-test bench models clean
+.PHONY: demo test conformance lint wheel-test bench models clean
 
 $(STAMP): pyproject.toml
 	@test -n "$(PYTHON)" || { echo "coregraft needs Python 3.11, 3.12 or 3.13: make PYTHON=/path/to/python"; exit 1; }
@@ -21,6 +21,9 @@ demo: $(STAMP)
 
 test: $(STAMP)
 	$(PY) -m pytest -n $(JOBS) -q
+
+conformance: $(STAMP)
+	$(PY) -m tests.conformance.run --jobs $(JOBS)
 
 lint: $(STAMP)
 	$(PY) -m ruff check .

@@ -115,11 +115,16 @@ def check(program: Any, target: Target) -> None:
     """Check what Core ML refuses only when a model is loaded on a device.
 
     Raises:
-        UnsupportedError: ``rank-unsupported``: a tensor of more dims than Core ML takes.
+        UnsupportedError: ``rank-unsupported``: a tensor of more dims than Core ML takes; ``empty-tensor``: one
+            without elements.
         CoregraftError: ``mil-invalid``: an operand that has to be constant is not, a bug in an emitter.
     """
+    for function in program.functions.values():
+        for var in function.inputs.values():
+            _refuse_empty(var)
     for op in operations(program):
         for var in op.outputs:
+            _refuse_empty(var)
             if target.max_rank is not None and len(var.shape or ()) > target.max_rank:
                 raise UnsupportedError(
                     "rank-unsupported", f"{op.op_type} makes a tensor of rank {len(var.shape)}", node=op.name,
@@ -129,6 +134,14 @@ def check(program: Any, target: Target) -> None:
             var = op.inputs.get(name)
             if kind.const and hasattr(var, "op") and not _is_const(var):
                 raise CoregraftError("mil-invalid", f"operand {name} of {op.op_type} must be constant", node=op.name)
+
+
+def _refuse_empty(var: Any) -> None:
+    if 0 in (var.shape or ()):
+        raise UnsupportedError(
+            "empty-tensor", f'"{var.name}" has no elements, and Core ML has no empty tensors', node=var.name,
+            hint="give the model sizes with which nothing is empty",
+        )  # fmt: skip
 
 
 def operations(program: Any) -> Iterator[Any]:

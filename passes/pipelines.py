@@ -59,6 +59,8 @@ FUSE = (
 )
 #: Forms that coremltools or the hardware gets wrong.
 ORDER = ("two-pass-variance", "root-of-square", "reciprocal-of-conv", "private-conv-bias", "order-residual")
+#: Parameters that only the run time knows, as far as the shapes of results settle them.
+PARAMETERS = ("bind-parameters", "choose-axes", "gather-slice", "gather-pad", "gather-compress", "decompose-trilu")
 #: Dilated convolutions, and convolutions in canonical form.
 CONVOLUTIONS = ("replace-dilated-conv", "cancel-phase-pairs", "canonical-conv-transpose", "lift-conv3d")
 #: What a target lacks, in terms of what it has.
@@ -68,11 +70,16 @@ DECOMPOSE = (
     "fuse-log-sigmoid",
     "fuse-log-sum-exp",
     "decompose-scaler",
+    "decompose-tree-ensemble",
+    "drop-zip-map",
     "decompose-tree-ensemble-classifier",
     "decompose-tree-ensemble-regressor",
     "decompose-linear-regressor",
     "decompose-normalizer",
     "decompose-imputer",
+    "decompose-feature-ops",
+    "decompose-label-encoder",
+    "decompose-linear-classifier",
     "decompose-array-feature-extractor",
     "decompose-einsum",
     "decompose-qlinear-conv",
@@ -121,10 +128,13 @@ def convert_pipeline(target: Target, precision: Precision) -> list[str]:
         "select-if",
         "cleanup",
         "resolve-auto-pad",
+        *PARAMETERS,
         *FUSE,
         *ORDER,
         *DECOMPOSE,
         "infer-shapes",
+        "drop-empty-tensors",
+        "decompose-conv",
         *CONVOLUTIONS,
         "split-high-rank",
         "cleanup",

@@ -63,7 +63,8 @@ def schema_body(op: Op, types: Sequence[ValueType | None]) -> Graph | None:
     if not _trim(function, op):
         return None
     if not any(o.domain == "" for o in function.opset_import):
-        function.opset_import.append(onnx.OperatorSetIdProto(domain="", version=version))
+        # ``version`` is that of the op's own domain; a body of another one means the ops of today.
+        function.opset_import.append(onnx.OperatorSetIdProto(version=INTERNAL_OPSET if op.domain else version))
     return function_graph(function)
 
 

@@ -1,0 +1,72 @@
+"""Compress with a condition that is computed at run time, where the shape of its result is known."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from coregraft.passes.decompose._base import Decomposition, computed, ints, need
+from coregraft.passes.shapes._index import number
+from coregraft.rewriter.passes import Equivalence, NoMatch, OpBuilder, OpView
+from coregraft.rewriter.target import Target
+from coregraft.rewriter.types import DType
+
+
+@dataclass(frozen=True)
+class GatherCompress(Decomposition):
+    """Write a Compress with a condition computed at run time as Gather, where the shape of the result is known.
+
+    What it does
+    ------------
+    The model declares how many elements are kept. The place of the n-th true element is how many of the running sums
+    of the condition are at most n; the data is gathered from these places. Fires for Core ML targets only, up to
+    ``max-length`` elements of condition.
+
+    Why it matters
+    --------------
+    Shapes are fixed when Core ML compiles a model; without a declared size the result has none.
+
+    Example
+    -------
+    ``y: float[2] = Compress<axis=0>(x: float[3], c)`` becomes
+    ``y = Gather(x, ReduceSum(LessOrEqual(CumSum(c), [[0], [1]]), [1]))``.
+
+    Equivalence
+    -----------
+    Bit-exact where the run-time values agree with the declared shape, as ONNX demands.
+
+    Options
+    -------
+    ``max-length``: longest condition; the work is that times the elements kept.
+
+    Sources
+    -------
+    H4.21, H5.08; ONNX Compress-11.
+    """
+
+    code: ClassVar[str] = "CG508"
+    equivalence: ClassVar[Equivalence] = Equivalence.BIT_EXACT
+    roots: ClassVar[tuple[str, ...]] = ("Compress",)
+    max_length: int = 4096
+
+    def wanted(self, node: OpView, target: Target) -> bool:
+        return target.ops is not None and computed(node, 1)
+
+    def build(self, op: OpBuilder, node: OpView) -> Any:
+        x, y, condition = need(node, 0), node.outputs[0], need(node, 1)
+        assert y is not None
+        if y.static_shape is None or condition.static_shape is None:
+            return NoMatch("the shape of its result is not known")
+        if condition.static_shape[0] > self.max_length:
+            return NoMatch("its condition has more than max-length={} elements", self.max_length)
+        axis = node.attr("axis")
+        if axis is None:
+            x, axis = op.Reshape(x, ints(op, [-1])), 0
+        elif axis < 0:
+            axis += len(y.static_shape)
+        sums = op.CumSum(op.Cast(condition, to=int(DType.INT64)), number(op, 0))
+        numbers = op.const(np.arange(y.static_shape[axis], dtype=np.int64)[:, None])
+        places = op.ReduceSum(op.Cast(op.LessOrEqual(sums, numbers), to=int(DType.INT64)), ints(op, [1]), keepdims=0)
+        return op.Gather(x, places, axis=axis)

@@ -1,0 +1,23 @@
+"""drop-empty-tensors: operands and pieces without elements."""
+
+from __future__ import annotations
+
+from .conftest import FLOATS, X, declined, rewritten
+
+
+def test_a_part_that_is_nothing() -> None:
+    text = X + "const n: int64[2] = [4, 0]\na, e = Split(x, n, axis=2)\nr = Relu(a)\n"
+    text += "y = Concat(r, e, axis=2)\noutput y\n"
+    assert rewritten("drop-empty-tensors", text, {"x": FLOATS}) == ["Identity", "Relu", "Identity"]
+
+
+def test_several_parts_are_left() -> None:
+    text = X + "const n: int64[4] = [1, 0, 3, 0]\na, e, b, f = Split(x, n, axis=-1)\n"
+    text += "y = Concat(b, e, a, f, axis=2)\noutput y\n"
+    assert rewritten("drop-empty-tensors", text, {"x": FLOATS}) == ["Split", "Concat"]
+
+
+def test_what_is_read_elsewhere_stays() -> None:
+    text = X + "const n: int64[2] = [4, 0]\na, e = Split(x, n, axis=2)\noutput a\noutput e\n"
+    assert declined("drop-empty-tensors", text)
+    assert declined("drop-empty-tensors", X + "y = Concat(x, x, axis=2)\noutput y\n")
