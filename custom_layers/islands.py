@@ -11,12 +11,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from coregraft.custom_layers.bundle import Divided
+from coregraft.custom_layers.casts import find_cut_sharing_casts
 from coregraft.custom_layers.chunks import divided
-from coregraft.custom_layers.cut import Cut, find_cut
+from coregraft.custom_layers.cut import Cut
 from coregraft.custom_layers.evaluate import NO_REFERENCES, References
 from coregraft.custom_layers.layers import class_name
 from coregraft.custom_layers.parts import Island, Part, convert_part, cost_of, island_of, wire_sizes
 from coregraft.lowering.report import count_operations, weight_bytes
+from coregraft.rewriter.errors import UnsupportedError
 from coregraft.rewriter.graph import Graph, Op
 from coregraft.rewriter.types import DType
 
@@ -61,7 +63,7 @@ class Islands:
         self._refused.append((op, b.target.why_not(op) or "its lowering refuses it as it stands"))
         return [_stand_in(b, op, i) if name else None for i, name in enumerate(op.outputs)]
 
-    def files(self) -> Mapping[str, str]:
+    def files(self, model: str) -> Mapping[str, str]:
         """None beside the model: a model in parts is a folder."""
         return {}
 
@@ -81,7 +83,7 @@ class Islands:
         at = _unmarked(graph)
         why = self._islands(graph)
         size = wire_sizes(graph, whole.target)
-        cut = find_cut(graph, why, size, at)
+        cut = find_cut_sharing_casts(graph, why, size, at)
         if self._max_bytes is not None:
             cut = divided(graph, cut, self._max_bytes, size)
         words = {k.removeprefix("com.coregraft."): v for k, v in whole.metadata.user.items()}
@@ -105,7 +107,8 @@ class Islands:
             fallbacks=[_entry(graph, cut, n, s) for n, s in enumerate(steps) if isinstance(s, Island)],
             warnings=_warnings(cut, steps),
         )
-        return Divided(None, whole.target, whole.metadata, report, {}, graph, cut, tuple(steps), self._references)
+        made_of = graph, cut, tuple(steps), self._references
+        return Divided(None, whole.target, whole.metadata, report, whole.files, *made_of)
 
     def _islands(self, graph: Graph) -> dict[int, str]:
         """Id of each island -> why it is one; where a body holds the op, its owner is the island."""
@@ -135,7 +138,14 @@ def _stand_in(b: Emitter, op: Op, i: int) -> Any:
     from coregraft.lowering.emitter import MIL_NAMES
 
     name = op.outputs[i]
-    shape, dtype = b.shape(name), b.dtype(name)
+    kind, dtype = b.type(name), b.dtype(name)
+    if kind.static_shape is None:
+        raise UnsupportedError(
+            "shape-unknown", f'the shape of result "{name}" is not known: {kind}', node=op.label,
+            hint="pin the input dims, put the shape into the model's value info, or register a custom layer for the op "
+            "with a shape function",
+        )  # fmt: skip
+    shape = kind.static_shape
     # Core ML has no op with an opaque result of any type; coremltools does not fold random numbers.
     var = b.mb.random_uniform(shape=list(shape) or [1], low=np.float32(0), high=np.float32(1), seed=0)
     if not shape:

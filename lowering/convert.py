@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 import tempfile
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from coregraft.lowering import package, pipeline, targets
-from coregraft.lowering.fallback import Divider, Fallback, fallback_for
+from coregraft.lowering.fallback import Divider, Fallback, Owner, fallback_for
 from coregraft.lowering.metadata import Metadata, describe
 from coregraft.lowering.program import lower_graph, require_lowerings, require_pinned
 from coregraft.lowering.report import ConversionReport, count_operations, count_ops, weight_bytes
@@ -42,20 +42,20 @@ class Conversion:
         target: what it was made for.
         metadata: the package's description fields.
         report: what happened.
-        files: file name -> text of what belongs beside the model: Swift classes of custom layers.
+        files: what belongs beside a model file of some name: text by path. The Swift package of custom layers.
     """
 
     program: Any
     target: Target
     metadata: Metadata
     report: ConversionReport
-    files: Mapping[str, str]
+    files: Callable[[str], Mapping[str, str]]
 
     def save(self, path: str | Path) -> list[Path]:
         """Write the package, and beside it the files that belong to it; the written paths, the package first.
 
-        The package is whole or not there, and the same bytes for the same conversion. A Swift class that is already
-        there is left alone: it may have been filled in.
+        The package is whole or not there, and the same bytes for the same conversion. A file beside it that has been
+        edited since it was generated is left alone.
 
         Raises:
             UsageError: ``output-suffix``; ``output-unwritable``.
@@ -64,9 +64,9 @@ class Conversion:
         path = Path(path)
         package.write(self.program, path, self.target, self.metadata)
         written = [path]
-        for name, text in self.files.items():
+        for name, text in self.files(path.stem).items():
             beside = path.parent / name
-            if package.write_text_once(beside, text):
+            if package.place_text(beside, text):
                 written.append(beside)
         return written
 
@@ -93,6 +93,7 @@ def convert(
     shapes: Mapping[str, Sequence[int]] | None = None,
     passes: PipelineLike | None = None,
     fallback: str | Fallback = "auto",
+    own: Sequence[str] = (),
     coremltools_pipeline: str = "short",
 ) -> Conversion:
     """Convert a model.
@@ -106,6 +107,7 @@ def convert(
         shapes: shapes of inputs by name.
         passes: rewrites to run in place of the default pipeline, precision assignment included.
         fallback: what becomes of ops without a lowering: ``auto``, ``custom``, ``cut``, ``error``, or what takes them.
+        own: op types that go to the fallback although they have a lowering, as in the model at the internal opset.
         coremltools_pipeline: coremltools' own passes: ``short``, ``default`` or ``none``.
 
     Raises:
@@ -127,6 +129,8 @@ def convert(
     before = count_ops(graph)
     pin_dims(graph, dims or {}, {name: tuple(shape) for name, shape in (shapes or {}).items()})
     require_pinned(graph)
+    if own:
+        _own(graph, goal, rung, own)
     reports = _rewrite(graph, goal, _default_passes(goal, precision) if passes is None else passes)
     if rung is None:
         require_lowerings(graph, goal)
@@ -150,8 +154,7 @@ def convert(
         warnings=_warnings(rung),
     )
     metadata = describe(graph, lowered.inputs, lowered.outputs, words)
-    files = rung.files() if rung is not None else {}
-    whole = Conversion(lowered.program, goal, metadata, report, files)
+    whole = Conversion(lowered.program, goal, metadata, report, rung.files if rung is not None else _no_files)
     if isinstance(rung, Divider) and rung.divides():
         return rung.divide(graph, whole, coremltools_pipeline)
     pipeline.run(lowered.program, goal, coremltools_pipeline)
@@ -192,11 +195,28 @@ def graph_of(source: str | Path | onnx.ModelProto | gs.Graph | Graph) -> Graph:
 
 def _rewrite(graph: Graph, goal: Target, passes: PipelineLike) -> list[PassReport]:
     """Run the passes, and then what lowering needs to be true if they did not see to it."""
-    reports = list(PassManager(passes, goal).run_in_place(graph).reports)
+    return [*PassManager(passes, goal).run_in_place(graph).reports, *settle(graph, goal)]
+
+
+def settle(graph: Graph, goal: Target) -> list[PassReport]:
+    """Bring a graph to the internal opset, with types, if it is not there."""
+    reports: list[PassReport] = []
     for fact in (Fact.INTERNAL_OPSET, Fact.TYPED):
         if facts.violated(fact, graph) is not None:
             reports += PassManager(facts.PROVIDERS[fact], goal).run_in_place(graph).reports
     return reports
+
+
+def _own(graph: Graph, goal: Target, rung: Fallback | None, names: Sequence[str]) -> None:
+    if not isinstance(rung, Owner):
+        hint = "--format neuralnetwork --fallback custom"
+        raise UsageError("own-unavailable", f"with this fallback, {goal.format} has no layers of one's own", hint=hint)
+    settle(graph, goal)
+    rung.own(graph, names)
+
+
+def _no_files(_: str) -> Mapping[str, str]:
+    return {}
 
 
 def _default_passes(goal: Target, precision: Precision) -> PipelineLike:

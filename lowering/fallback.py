@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from coregraft.rewriter.errors import UsageError
 from coregraft.rewriter.graph import Op
-from coregraft.rewriter.registry import registry
+from coregraft.rewriter.registry import load_custom_layers
 
 if TYPE_CHECKING:
     from coregraft.lowering.convert import Conversion
@@ -40,8 +40,12 @@ class Fallback(Protocol):
             UnsupportedError: it cannot take the op either; the code says why.
         """
 
-    def files(self) -> Mapping[str, str]:
-        """File name -> text of what the user needs besides the model, to be written next to it."""
+    def files(self, model: str) -> Mapping[str, str]:
+        """What the user needs besides the model: text by path, relative to the model's folder.
+
+        Args:
+            model: name of the model's file, without its suffix.
+        """
 
     def taken(self) -> Sequence[Mapping[str, str]]:
         """One entry per op taken, for the report: ``op``, ``rung``, and what it became."""
@@ -67,8 +71,23 @@ class Divider(Fallback, Protocol):
         """
 
 
+@runtime_checkable
+class Owner(Fallback, Protocol):
+    """A fallback that takes ops which have a lowering, too."""
+
+    def own(self, g: Graph, names: Iterable[str]) -> None:
+        """See that ops come to the fallback, out of reach of passes and emitters.
+
+        Args:
+            g: at the internal opset, typed; changed in place.
+            names: op types, with their domain in front where they have one.
+
+        Raises:
+            UsageError: ``own-unknown``.
+        """
+
+
 _FACTORIES: dict[str, Callable[[], Fallback]] = {}
-_LOADED: set[str] = set()
 
 
 def provide(format: str, factory: Callable[[], Fallback]) -> None:
@@ -94,9 +113,6 @@ def fallback_for(format: str, mode: str) -> Fallback | None:
         raise UsageError("fallback-unavailable", why, hint=hint)
     if mode == "error":
         return None
-    for name, provider in registry().items["custom_layers"].items():
-        if name not in _LOADED:
-            _LOADED.add(name)
-            provider.load()()
+    load_custom_layers()
     factory = _FACTORIES.get(format)
     return factory() if factory else None

@@ -19,6 +19,8 @@ from coregraft.rewriter.target import Target
 
 SUFFIXES: dict[str, str] = {"mlprogram": ".mlpackage", "neuralnetwork": ".mlmodel"}
 _AUTHOR = "com.apple.CoreML"
+#: How a line of a generated text is a comment, by suffix.
+_COMMENTS = {".swift": ("// ", ""), ".metal": ("// ", ""), ".md": ("<!-- ", " -->")}
 #: Protobuf's own limit on one message.
 _MAX_MESSAGE = (1 << 31) - 1
 #: Specification version of a neuralnetwork with the layers of iOS 13.
@@ -55,17 +57,39 @@ def write(program: Any, path: str | Path, target: Target, metadata: Metadata) ->
             fresh.write_bytes(_serialized(_network(program, metadata)))
 
 
-def write_text_once(path: Path, text: str) -> bool:
-    """Write a text file unless one is there; whether it was written.
+def stamp(path: str | Path, text: str) -> str:
+    """A generated text with a last line by which :func:`is_edited` knows it again; JSON has no room for one."""
+    opening, closing = _COMMENTS.get(Path(path).suffix, ("", ""))
+    if not opening:
+        return text
+    digest = hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+    return f"{text}{opening}coregraft {digest}: replaced by the next conversion unless edited{closing}\n"
+
+
+def is_edited(path: Path) -> bool:
+    """Whether a file that :func:`stamp` could mark is not as it was generated.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    if path.suffix not in _COMMENTS:
+        return False
+    lines = path.read_bytes().decode("utf-8", "replace").splitlines(keepends=True)
+    text = "".join(lines[:-1])
+    return stamp(path, text) != "".join(lines)
+
+
+def place_text(path: Path, text: str) -> bool:
+    """Write a generated text, folders included, unless an edited file is there; whether it was written.
 
     Raises:
         UsageError: ``output-unwritable``.
     """
     try:
-        with path.open("x", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-    except FileExistsError:
-        return False
+        if path.exists() and is_edited(path):
+            return False
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8", newline="\n")
     except OSError as error:
         raise _unwritable(path, error) from error
     return True

@@ -123,6 +123,19 @@ def _global() -> Registry:
 
 
 _override: list[Registry] = []
+_loaded: set[str] = set()  # names of the custom layers whose functions have been called
+
+
+def load_custom_layers() -> None:
+    """Call what registers custom layers, ours and plugins', each once.
+
+    Raises:
+        UsageError: ``plugin-broken``, and what a registration is refused with.
+    """
+    for name, provider in registry().items["custom_layers"].items():
+        if name not in _loaded:
+            provider.load()()
+            _loaded.add(name)
 
 
 def registry() -> Registry:
@@ -141,6 +154,7 @@ def temporarily(plugin: Plugin, distribution: str = "a test") -> Iterator[Regist
         yield extended
     finally:
         _override.pop()
+        _loaded.intersection_update(base.items["custom_layers"])
 
 
 def pass_names() -> list[str]:

@@ -98,14 +98,13 @@ def _without_rounding(source: Any, done: Conversion, fresh: Path, seed: int) -> 
 
 
 def _place(written: list[Path], fresh: Path, path: Path) -> tuple[Path, ...]:
-    """Move what was written to where it belongs; a Swift class that is there already is left alone."""
+    """Move what was written to where it belongs; an edited file that is there already is left alone."""
     placed = [path]
     keep_classes(path, fresh)
     package.move(fresh, path)
     for beside in written[1:]:
-        wanted = path.parent / beside.name
-        if not wanted.exists():
-            beside.rename(wanted)
+        wanted = path.parent / beside.relative_to(fresh.parent)
+        if package.place_text(wanted, beside.read_text(encoding="utf-8")):
             placed.append(wanted)
     return tuple(placed)
 

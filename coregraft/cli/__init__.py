@@ -18,6 +18,7 @@ COMMANDS = {
     "passes": "List the passes and rules.",
     "reduce": "Shrink a failing model to the smallest part that still fails.",
     "rewrite": "Rewrite an ONNX model, ONNX to ONNX.",
+    "stubs": "Write the Swift package of the ops that Core ML lacks.",
     "verify": "Compare a package with the model it was made from.",
 }
 

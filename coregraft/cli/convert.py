@@ -8,12 +8,16 @@ import click
 
 from coregraft.cli.envelope import FINDINGS, OK, Outcome, finish, json_option, progress
 from coregraft.cli.options import (
+    custom_layers_option,
     dim_option,
     format_option,
     model_argument,
+    own_option,
     parse_dims,
+    parse_names,
     parse_shapes,
     passes_option,
+    read_custom_layers,
     shape_option,
     target_option,
 )
@@ -37,6 +41,8 @@ from coregraft.cli.options import (
     show_default=True,
     help="What becomes of an op without a lowering.",
 )
+@own_option
+@custom_layers_option
 @click.option(
     "--coremltools-pipeline",
     type=click.Choice(["short", "default", "none"]),
@@ -72,6 +78,8 @@ def convert(
     shapes: tuple[str, ...],
     passes: str | None,
     fallback: str,
+    own: str | None,
+    custom_layers: str | None,
     coremltools_pipeline: str,
     verified: bool,
 ) -> Outcome:
@@ -79,6 +87,7 @@ def convert(
     from coregraft.lowering import convert as lowering
     from coregraft.verification.gate import Gated, save_verified
 
+    read_custom_layers(custom_layers)
     done = lowering.convert(
         model,
         target=target,
@@ -88,6 +97,7 @@ def convert(
         shapes=parse_shapes(shapes),
         passes=passes,
         fallback=fallback,
+        own=parse_names(own),
         coremltools_pipeline=coremltools_pipeline,
     )
     gate = save_verified(model, done, output) if verified else Gated(tuple(done.save(output)), None, True)

@@ -25,6 +25,29 @@ shape_option = click.option(
 passes_option = click.option(
     "--passes", metavar="A,B{x=1}|FILE.toml", help="Passes to run instead of the default pipeline."
 )
+own_option = click.option(
+    "--own", metavar="OPTYPE[,…]", help="Ops to make custom layers although Core ML has them (neuralnetwork)."
+)
+custom_layers_option = click.option(
+    "--custom-layers", metavar="FILE.toml", type=click.Path(path_type=str), help="Custom layers to register first."
+)
+
+
+def read_custom_layers(path: str | None) -> None:
+    """Register the layers of ``--custom-layers``, if it is given.
+
+    Raises:
+        UsageError: as :func:`coregraft.custom_layers.toml_file.load_layers`.
+    """
+    if path is not None:
+        from coregraft.custom_layers.toml_file import load_layers
+
+        load_layers(path)
+
+
+def parse_names(text: str | None) -> tuple[str, ...]:
+    """The names of a list with commas, each once."""
+    return tuple(dict.fromkeys(name.strip() for name in (text or "").split(",") if name.strip()))
 
 
 def parse_dims(texts: Sequence[str]) -> dict[str, int]:
