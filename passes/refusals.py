@@ -44,6 +44,24 @@ REFUSED: dict[str, str] = {
     "Tokenizer": "Core ML has no strings; tokenise before the model",
     "Unique": "how many results it has depends on the data",
 }
+_RANDOM = "Core ML's random numbers are others; draw them before the model and make them an input"
+_STRINGS = "Core ML has no strings; do this before the model"
+_OPTIONAL = "Core ML has no optional values; pin whether it is there"
+#: Op type of ``ai.onnx`` -> why it is refused, where no pass can take it apart.
+REFUSED_ONNX: dict[str, str] = {
+    "BitCast": "MIL cannot reinterpret the bits of a tensor",
+    "ImageDecoder": "Core ML decodes images before the model; make the pixels its input",
+    "MaxRoiPool": "which elements a region takes is only known at run time; RoiAlign has a road",
+    "MelWeightMatrix": "its operands are computed at run time, and the size of its result with them",
+    **dict.fromkeys(
+        ("Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"), _RANDOM
+    ),
+    **dict.fromkeys(("Optional", "OptionalGetElement", "OptionalHasElement"), _OPTIONAL),
+    **dict.fromkeys(("RegexFullMatch", "StringConcat", "StringNormalizer", "StringSplit"), _STRINGS),
+    "NonMaxSuppression": "how many boxes it keeps depends on the data; cut the model before it",
+    "TfIdfVectorizer": "it counts n-grams, which MIL has no op for; do this before the model",
+    "Unique": "how many results it has depends on the data",
+}
 #: Domains whose ops are laid out for one machine, with what to do instead.
 MACHINE_DOMAINS: dict[str, str] = {
     "com.microsoft.nchwc": "its tensors are laid out for the CPU on which the model was optimised; save the optimised "
@@ -68,7 +86,7 @@ def why_kept(g: Graph, op_id: int, target: Target) -> str | None:
     op = g.op(op_id)
     if op.domain in MACHINE_DOMAINS:
         return MACHINE_DOMAINS[op.domain]
-    known = {"com.microsoft": REFUSED, "ai.onnx.ml": REFUSED_ML}.get(op.domain, {}).get(op.type)
+    known = {"": REFUSED_ONNX, "com.microsoft": REFUSED, "ai.onnx.ml": REFUSED_ML}.get(op.domain, {}).get(op.type)
     if known is not None:
         return known
     reasons = []
@@ -76,7 +94,8 @@ def why_kept(g: Graph, op_id: int, target: Target) -> str | None:
         try:
             done = rule.match_and_rewrite(op_id, Rewriter(g.copy(), rule.name, target))
         except TypeChangedError as error:
-            done = error.message
+            reasons.append(error.message)
+            continue
         if not isinstance(done, bool):
             reasons.append(str(done))
     return "; ".join(reasons) or None

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -24,6 +24,12 @@ _COMPARE = {
     "BRANCH_GT": "Greater",
     "BRANCH_EQ": "Equal",
 }
+
+
+class Attributes(Protocol):
+    """An op, or lists in the place of its attributes."""
+
+    def attr(self, name: str) -> Any: ...
 
 
 @dataclass(frozen=True)
@@ -47,7 +53,7 @@ class Ensemble:
     values: Array
 
 
-def read(node: OpView, prefix: str, targets: int, max_elements: int) -> Ensemble | NoMatch:
+def read(node: Attributes, prefix: str, targets: int, max_elements: int) -> Ensemble | NoMatch:
     """The ensemble of a TreeEnsembleClassifier (``prefix`` "class") or TreeEnsembleRegressor ("target")."""
     if node.attr("nodes_values_as_tensor") is not None or node.attr(f"{prefix}_weights_as_tensor") is not None:
         return NoMatch("its values are doubles")
@@ -101,7 +107,7 @@ def read(node: OpView, prefix: str, targets: int, max_elements: int) -> Ensemble
     return found
 
 
-def _malformed(node: OpView, prefix: str, targets: int) -> str | None:
+def _malformed(node: Attributes, prefix: str, targets: int) -> str | None:
     """What keeps the nodes from being a forest with one root a tree, or None."""
     columns = [node.attr(f"nodes_{what}") or () for what in ("treeids", "nodeids", "modes", "featureids", "values")]
     fan = [node.attr(f"nodes_{what}") or () for what in ("truenodeids", "falsenodeids")]
