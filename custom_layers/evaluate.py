@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
 from coregraft.custom_layers.cut import eager_steps
+from coregraft.custom_layers.registry import Reference, reference_for
 from coregraft.rewriter import execute, schema
 from coregraft.rewriter.errors import UnsupportedError, UsageError
 from coregraft.rewriter.graph import Graph, Op
 from coregraft.rewriter.types import Array, Const, TensorType
 
-#: Computes an op: its operands in order (None where one is omitted) and its attributes, to its results in order.
-Reference = Callable[[Sequence[Array | None], Mapping[str, Any]], Sequence[Array]]
 #: References by (domain, op type).
 References = Mapping[tuple[str, str], Reference]
 
@@ -37,7 +36,7 @@ class Interpreter:
 
     def reference(self, op: Op) -> Reference | None:
         """The reference of an op, or None."""
-        return self._references.get(op.key)
+        return self._references.get(op.key) or reference_for(op.domain, op.type)
 
     def is_foreign(self, g: Graph, op: Op) -> bool:
         """Whether onnxruntime alone cannot run an op, because of what it is or of what is in its bodies."""

@@ -55,6 +55,21 @@ def test_order_and_what_is_handed_over(name: str, steps: list[str], crossing: di
         assert dict(done.cut.crossing) == crossing
 
 
+RESIDUAL_OF_HALF = """g (float[2,8] x, float[8,8] w) => (float[2,8] y) {
+    a = MatMul(x, w) b = Relu(a) c = Sin(b) d = Add(c, b) y = MatMul(d, w) }"""
+
+
+@pytest.mark.parametrize(("target", "bytes_"), [("iOS15", 128), ("iOS17", 128)])
+def test_a_value_does_not_cross_in_two_precisions(target: str, bytes_: int, tmp_path: Path) -> None:
+    case = models.Case("half", RESIDUAL_OF_HALF)
+    done = cut(case.model(), precision="fp16", target=target)
+    assert done.cut.bytes == bytes_  # 64 to the island, 64 from it; the fp16 form of what it reads is made again
+    (path,) = done.save(tmp_path / "m.parts")
+    feeds = case.feeds()
+    found = PartsRunner(path, models.REFERENCES).run(feeds)["y"]
+    np.testing.assert_allclose(found, case.truth(feeds)["y"], rtol=2e-2, atol=2e-2)
+
+
 def test_the_manifest_says_types_shapes_and_files(tmp_path: Path) -> None:
     (path,) = divided("integer_output").save(tmp_path / "m.parts")
     content = manifest(path)
@@ -158,6 +173,27 @@ def test_a_class_that_was_filled_in_is_kept(tmp_path: Path) -> None:
     mine.write_text("// mine")
     done.save(path)
     assert mine.read_text() == "// mine"
+
+
+@pytest.mark.parametrize("target", ["iOS15", "iOS17", "iOS18"])
+@pytest.mark.parametrize("name", ["in_an_if", "several_outputs", "with_weights", "integer_output", "no island"])
+def test_the_swift_package_parses(name: str, target: str, tmp_path: Path) -> None:
+    tree_sitter = pytest.importorskip("tree_sitter")
+    grammar = pytest.importorskip("tree_sitter_swift")
+    done = cut(chain(), at=["d"]) if name == "no island" else divided(name, target=target)
+    (path,) = done.save(tmp_path / "m.parts")
+    parser = tree_sitter.Parser(tree_sitter.Language(grammar.language()))
+    sources = sorted((path / "Swift").rglob("*.swift"))
+    assert len(sources) == 5 + len(done.islands)
+    for source in sources:
+        assert not parser.parse(source.read_bytes()).root_node.has_error, source.name
+    tests = (path / "Swift/Tests/ModelPartsTests/ModelPartsTests.swift").read_text()
+    for n, step in enumerate(s for s in manifest(path)["steps"] if s["golden"]):
+        assert f"func test{n}_{step['name']}()" in tests
+    for island in done.islands:
+        assert f'"{island.class_name}": {island.class_name}.self' in (path / f"{swift.ISLANDS}.swift").with_name(
+            "IslandClasses.swift"
+        ).read_text()
 
 
 def test_what_cannot_be_asked_for(tmp_path: Path) -> None:

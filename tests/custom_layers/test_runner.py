@@ -13,6 +13,7 @@ import pytest
 import coregraft as cg
 from coregraft.custom_layers.bundle import Divided, cut
 from coregraft.custom_layers.evaluate import Interpreter
+from coregraft.custom_layers.registry import register_layer, temporarily
 from coregraft.custom_layers.runner import MANIFEST, PartsRunner
 from coregraft.rewriter.errors import InputError, UnsupportedError, UsageError
 from coregraft.verification.parts import verify_parts
@@ -147,6 +148,20 @@ def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(InputError) as error:
         PartsRunner(tmp_path / "no.parts")
     assert error.value.code == "package-not-found"
+
+
+def test_a_registered_layer_needs_no_value_info_and_no_references(tmp_path: Path) -> None:
+    case = CASES["residual"]
+    model = case.model()
+    del model.graph.value_info[:]
+    with temporarily():
+        register_layer(models.DOMAIN, "Sin", elementwise="sin(x)", swift_class="MySine")
+        done = cg.convert(model, precision="fp32")
+        assert isinstance(done, Divided) and [i.class_name for i in done.islands] == ["MySine"]
+        (path,) = done.save(tmp_path / "m.parts")
+        steps = json.loads((path / MANIFEST).read_text())["steps"]
+        assert all(step["golden"]["from"] == "model" for step in steps)
+        assert verify_parts(model, path, draws=2).ok
 
 
 LOOP = """<ir_version: 8, opset_import: ["" : 17, "com.acme" : 1]>
