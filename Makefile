@@ -23,7 +23,8 @@ test: $(STAMP)
 	$(PY) -m pytest -n $(JOBS) -q
 
 conformance: $(STAMP)
-	$(PY) -m tests.conformance.run --jobs $(JOBS)
+	$(PY) -m tests.conformance.run --jobs $(JOBS) --update
+	$(PY) -m tests.conformance.operators
 
 lint: $(STAMP)
 	$(PY) -m ruff check .

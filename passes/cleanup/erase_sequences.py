@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -58,6 +58,8 @@ class EraseSequences(Pass):
     -------
     Hazard H5.11.
     """
+
+    dissolves: ClassVar[tuple[str, ...]] = (*_PRODUCERS, *_CONSUMERS)
 
     def run(self, g: Graph, ctx: Context) -> None:
         visit_scopes(ctx.rewriter(g), lambda rw, scope: _Eraser(rw, scope, ctx).run())

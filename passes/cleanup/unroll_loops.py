@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
+from typing import ClassVar
 
 import numpy as np
 
@@ -57,6 +58,7 @@ class UnrollLoops(Pass):
     Hazard H5.10.
     """
 
+    dissolves: ClassVar[tuple[str, ...]] = ("Loop", "Scan")
     max_trips: int = 64
     max_ops: int = 2000
 

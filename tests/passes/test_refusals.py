@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from coregraft.passes.refusals import MACHINE_DOMAINS, REFUSED, REFUSED_ML, why_kept
+from coregraft.passes.refusals import MACHINE_DOMAINS, REFUSED, REFUSED_ML, REFUSED_ONNX, why_kept
 from coregraft.rewriter.onnx_io.text import parse, to_text
 from coregraft.rewriter.target import Target
 
@@ -45,6 +45,6 @@ def test_what_is_refused_has_no_rule() -> None:
 
     rules = [cls() for name in PASSES if issubclass(cls := pass_class(name), Rule)]
     taken = {key for rule in rules for key in rule.root_keys()}
-    for domain, table in (("com.microsoft", REFUSED), ("ai.onnx.ml", REFUSED_ML)):
+    for domain, table in (("", REFUSED_ONNX), ("com.microsoft", REFUSED), ("ai.onnx.ml", REFUSED_ML)):
         assert not {(domain, op_type) for op_type in table} & taken
     assert not set(MACHINE_DOMAINS) & {domain for domain, _ in taken}

@@ -1,0 +1,141 @@
+"""``docs/operators.md``: the road of every operator, from the registries, and what the conformance record says of it.
+
+``python -m tests.conformance.operators`` writes the page; a test holds it up to date.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+from coregraft.lowering import targets
+from coregraft.lowering.registry import Lowering, table_for
+from coregraft.passes.decompose._base import Decomposition
+from coregraft.passes.pipelines import convert_pipeline
+from coregraft.passes.refusals import REFUSED, REFUSED_ML, REFUSED_ONNX
+from coregraft.rewriter.registry import pass_class
+from coregraft.rewriter.schema import schema
+from coregraft.rewriter.target import ORDER
+from tests.conformance.cases import FORMS
+from tests.conformance.ratchet import FILES, Ratchet
+
+PAGE = Path(__file__).parents[2] / "docs" / "operators.md"
+_REFUSED = {"": REFUSED_ONNX, "com.microsoft": REFUSED, "ai.onnx.ml": REFUSED_ML}
+_DOMAINS = {"": "ai.onnx", "ai.onnx.ml": "ai.onnx.ml", "com.microsoft": "com.microsoft"}
+_HEAD = """# Operators
+
+Written by `python -m tests.conformance.operators` from the registries of passes and lowerings and from the record of
+the conformance run; do not edit.
+
+- *road*: how an op reaches Core ML. **emitter**: an emitter of its own. A name: the pass that takes it apart, where the
+  emitter does not have the attributes or the target not the op. **function**: the function by which ONNX defines it.
+  Every op whose operands are constant is computed at compile time, whatever its road.
+- *attributes*: those that the emitter honours; ~~struck out~~ are those it does not, which are an error unless they
+  have their default value or a pass takes the op.
+- *from*: the oldest deployment target of the emitter, for ML Programs; *nn*: whether a neuralnetwork has it.
+- *shipped*, *frozen*: of ONNX's own backend tests about the op, how many of those within reach are right: as ONNX ships
+  them, and with weights, shapes, axes and scales as constants.
+"""
+
+
+def page() -> str:
+    """The text of the page."""
+    record = Ratchet.load(FILES["mlprogram"])
+    lines = [_HEAD, "## All cases", "", "| form | within reach | right | refused | share right |"]
+    lines.append("| -- | -- | -- | -- | -- |")
+    for form in FORMS:
+        f = record.figures(form)
+        right, refused = f.get("right within reach", 0), f.get("refused within reach", 0)
+        lines.append(f"| {form} | {f['within reach']} | {right} | {refused} | {100 * record.share(form):.1f} % |")
+    roads = _roads()
+    cases = _cases(record)
+    for domain, title in _DOMAINS.items():
+        lines += ["", f"## {title}", "", "| op | road | attributes | from | nn | shipped | frozen |"]
+        lines.append("| -- | -- | -- | -- | -- | -- | -- |")
+        lines += [_row(domain, name, roads, cases) for name in _names(domain, roads)]
+    return "\n".join(lines) + "\n"
+
+
+def _names(domain: str, roads: dict[tuple[str, str], list[str]]) -> list[str]:
+    """The ops of a domain: all live ones of ONNX, and those of other domains that have a road or a reason."""
+    from onnx import defs
+
+    names = {name for d, name in roads if d == domain} | set(_REFUSED[domain])
+    if not domain:
+        names = {s.name for s in defs.get_all_schemas() if s.domain == "" and not s.deprecated}
+    return sorted(names)
+
+
+def _roads() -> dict[tuple[str, str], list[str]]:
+    """By op, the emitter and the rules of the default pipeline for Core ML that take it apart."""
+    roads: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for key in _emitters("mlprogram"):
+        roads[key].append("**emitter**")
+    names = dict.fromkeys(spec.partition("{")[0] for spec in convert_pipeline(targets.get(), "fp32"))
+    for name in [*names, "unroll-loops", "erase-sequences"]:
+        cls = pass_class(name)
+        keys = [("", op_type) for op_type in getattr(cls, "dissolves", ())]
+        if issubclass(cls, Decomposition):
+            keys += cls().root_keys()
+        for domain, op_type in keys:
+            if f"`{name}`" not in roads[domain, op_type]:
+                roads[domain, op_type].append(f"`{name}`")
+    return roads
+
+
+def _emitters(format: str) -> dict[tuple[str, str], Lowering]:
+    return dict(table_for(ORDER[-1], format))
+
+
+def _row(domain: str, name: str, roads: dict[tuple[str, str], list[str]], cases: dict[str, list[str]]) -> str:
+    road = list(roads.get((domain, name), ()))
+    found = schema(domain, name)
+    if found is not None and (found.has_function or found.has_context_dependent_function) and "**emitter**" not in road:
+        road.append("**function**")
+    reason = _REFUSED[domain].get(name)
+    if reason or not road:
+        road = [f"refused: {reason}" if reason else "constant operands only"]
+    emitter = _emitters("mlprogram").get((domain, name))
+    network = (domain, name) in _emitters("neuralnetwork")
+    counts = cases.get(f"{domain}::{name}" if domain else name, ["", ""])
+    return (
+        f"| {name} | {', '.join(road)} | {' '.join(_attributes(domain, name, emitter))} | "
+        f"{_since(domain, name)} | {'yes' if network else ''} | {' | '.join(counts)} |"
+    )
+
+
+def _attributes(domain: str, name: str, emitter: Lowering | None) -> Iterator[str]:
+    if emitter is None:
+        return
+    found = schema(domain, name)
+    for attribute in sorted(emitter.attrs | set(found.attributes if found is not None else ())):
+        yield attribute if attribute in emitter.attrs else f"~~{attribute}~~"
+
+
+def _since(domain: str, name: str) -> str:
+    """The oldest target whose table has the op."""
+    return next((target for target in ORDER if (domain, name) in table_for(target, "mlprogram")), "")
+
+
+def _cases(record: Ratchet) -> dict[str, list[str]]:
+    """By family and form, how many cases are right, of how many within reach."""
+    counts: dict[tuple[str, str], list[int]] = defaultdict(lambda: [0, 0])
+    for (case, form), entry in record.entries.items():
+        if entry.within_reach:
+            pair = counts[record.families[case], form]
+            pair[0] += entry.status == "right"
+            pair[1] += 1
+    families = sorted({family for family, _ in counts})
+    return {family: ["{}/{}".format(*counts[family, form]) for form in FORMS] for family in families}
+
+
+def main() -> int:
+    """Write the page."""
+    PAGE.write_text(page(), encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
