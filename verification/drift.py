@@ -21,6 +21,7 @@ _ROUNDING = 1e-7
 _NOT_HANDED_OVER = frozenset(
     d for d in DType if d in (DType.BFLOAT16, DType.STRING) or "FLOAT8" in d.name or 0 < d.bits < 8
 )
+_CAST = "_cast_fp16"
 _NUMBERED = re.compile(r"_\d+$")
 
 
@@ -83,6 +84,7 @@ def drift(graph: Graph, found: Mapping[str, Comparison]) -> Drift:
 def match_values(graph: Graph, lifted: Graph) -> list[tuple[str, str]]:
     """(value of the source, value of the package) with the same spelling, shape and kind, in program order.
 
+    Spelt as we do, or with what coremltools' own pass for half precision appends to the name of every value it casts.
     A spelling that several values of the source share, or that looks like one made unique, tells nothing.
     """
     spelt = Counter(map(legal, graph.values()))
@@ -91,7 +93,11 @@ def match_values(graph: Graph, lifted: Graph) -> list[tuple[str, str]]:
     for op_id in graph.topological():
         for value in graph.op(op_id).outputs:
             name = legal(value) if value else ""
-            if name not in there or spelt[name] > 1 or spelt[_NUMBERED.sub("", name)] > 1:
+            if spelt[name] > 1 or spelt[_NUMBERED.sub("", name)] > 1:
+                continue
+            if name not in there:
+                name += _CAST
+            if name not in there:
                 continue
             ours, theirs = graph.tensor_type(value), lifted.tensor_type(name)
             if ours is not None and theirs is not None and _same_kind(ours, theirs):

@@ -219,3 +219,16 @@ def test_a_variance_as_a_difference_of_means_holds_in_half_precision(tmp_path: P
         "d = Sub(v, w)\ne = Sqrt(d)\noutput e\n"
     )
     assert verified(tmp_path, text, "fp16").ok
+
+
+def test_layers_of_a_package_that_coremltools_has_cast(tmp_path: Path) -> None:
+    """Its own pass for half precision renames every value."""
+    import coremltools as ct
+
+    graph, path = parse(CHAIN), tmp_path / "cast.mlpackage"
+    program = coregraft.convert(graph, precision="fp32").program
+    ct.convert(program, compute_precision=ct.precision.FLOAT16, minimum_deployment_target=ct.target.iOS17,
+               skip_model_load=True).save(str(path))  # fmt: skip
+    done = verify(graph, path)
+    assert done.ok and done.precision == "fp16"
+    assert done.drift is not None and [x.value for x in done.drift.layers] == ["a", "b", "c"]
