@@ -18,9 +18,9 @@ class UnfuseLayerNorm(Contrib):
     What it does
     ------------
     SkipLayerNormalization becomes ``LayerNormalization(input + skip + bias)``, SkipSimplifiedLayerNormalization and
-    SimplifiedLayerNormalization (which onnxruntime puts into ai.onnx) become RMSNormalization; the sum is returned
-    where it is an output too, and so are mean and inverse deviation of a layer normalisation. Those of an RMS
-    normalisation are refused: ONNX's op has none.
+    SimplifiedLayerNormalization (which onnxruntime puts into ai.onnx) become RMSNormalization, a LayerNormalization
+    of onnxruntime's domain ONNX's own; the sum is returned where it is an output too, and so are mean and inverse
+    deviation of a layer normalisation. Those of an RMS normalisation are refused: ONNX's op has none.
 
     Why it matters
     --------------
@@ -45,6 +45,7 @@ class UnfuseLayerNorm(Contrib):
     equivalence: ClassVar[Equivalence] = Equivalence.REASSOCIATING
     roots: ClassVar[tuple[str, ...]] = (
         *ms("SkipLayerNormalization", "SkipSimplifiedLayerNormalization", "SimplifiedLayerNormalization"),
+        *ms("LayerNormalization"),
         "SimplifiedLayerNormalization",
     )
     defaults: ClassVar[Mapping[str, Any]] = {"epsilon": None, "axis": -1, "stash_type": 1}
@@ -57,6 +58,10 @@ class UnfuseLayerNorm(Contrib):
         settings = {"axis": self.get(node, "axis"), "epsilon": epsilon, "stash_type": self.get(node, "stash_type")}
         if simplified and any(wants_output(node.op, i) for i in ((1, 2) if skips else (1,))):
             return NoMatch("its inverse deviation is an output, which RMSNormalization has not")
+        if node.type == "LayerNormalization":
+            outputs = len(node.op.outputs)
+            y = op.LayerNormalization(x, need(node, 1), operand(node, 2), _outputs=outputs, **settings)
+            return y if outputs == 1 else tuple(v for v, name in zip(y, node.op.outputs, strict=True) if name)
         if not skips:
             return op.RMSNormalization(x, need(node, 1), **settings)
         total = op.Add(x, need(node, 1))

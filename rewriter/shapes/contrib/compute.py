@@ -115,12 +115,13 @@ def _skip_norm(site: Site) -> Types | None:
     return [total, moment, moment, total][: len(site.op.outputs)]
 
 
-@rule("SimplifiedLayerNormalization", "com.microsoft::SimplifiedLayerNormalization")
-def _rms_norm(site: Site) -> Types | None:
+@rule("SimplifiedLayerNormalization", *(f"com.microsoft::{n}LayerNormalization" for n in ("Simplified", "")))
+def _plain_norm(site: Site) -> Types | None:
     shape = site.shape(0)
     axis = None if shape is None else axis_of(setting(site.op, "axis", -1), len(shape))
     kept = None if shape is None or axis is None else shape[:axis] + [1] * (len(shape) - axis)
-    return [site.types[0], tensor(DType(setting(site.op, "stash_type", 1)), kept)][: len(site.op.outputs)]
+    moment = tensor(DType(setting(site.op, "stash_type", 1)), kept)
+    return [site.types[0], moment, moment][: len(site.op.outputs)]
 
 
 @rule("com.microsoft::EmbedLayerNormalization")

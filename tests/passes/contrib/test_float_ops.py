@@ -230,6 +230,15 @@ def test_simplified_layer_norm_of_ai_onnx(harness: Any, attrs: dict[str, Any]) -
     assert harness.same(UnfuseLayerNorm(), g, feeds, atol=1e-5).types == ["RMSNormalization"]
 
 
+def test_layer_norm_of_another_domain(harness: Any) -> None:
+    operands = [f(2, 3, 8), c(8), c(8, seed=2)]
+    plain, feeds = harness.graph("LayerNormalization", operands, outputs=3, axis=-1)
+    other, _ = harness.graph("LayerNormalization", operands, outputs=3, domain=MS)
+    after = harness.rewrite(UnfuseLayerNorm(), other).after
+    for a, b in zip(harness.run(plain, feeds), harness.run(after, feeds), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
 def test_rms_moments_are_refused(harness: Any) -> None:
     g, _ = harness.graph("SimplifiedLayerNormalization", [f(2, 8), c(8)], outputs=2)
     harness.declines(UnfuseLayerNorm(), g, "inverse deviation is an output")
