@@ -232,3 +232,17 @@ def test_layers_of_a_package_that_coremltools_has_cast(tmp_path: Path) -> None:
     done = verify(graph, path)
     assert done.ok and done.precision == "fp16"
     assert done.drift is not None and [x.value for x in done.drift.layers] == ["a", "b", "c"]
+
+
+def test_a_neural_network(tmp_path: Path) -> None:
+    """Its features are float arrays, whatever the model has."""
+    graph = parse(
+        "input x: float[1,3,8,8]\ninput ids: int64[2]\nconst w: float[4,3,3,3] = normal(seed=1)\n"
+        "const t: float[5,4] = normal(seed=2)\na = Conv(x, w) @conv\nb = ReduceMean(a, [2, 3], keepdims=0)\n"
+        "e = Gather(t, ids)\nc = Add(b, e)\nm = ArgMax(c, axis=1)\noutput c\noutput m\n"
+    )
+    path = tmp_path / "model.mlmodel"
+    coregraft.convert(graph, format="neuralnetwork").save(path)
+    done = verify(graph, path)
+    assert done.ok, done.outputs
+    assert done.precision == "fp32" and done.drift is not None and len(done.drift.layers) >= 3
