@@ -23,6 +23,8 @@ REFUSED: dict[str, str] = {
     "GreedySearch": _GENERATION,
     "Sampling": _GENERATION,
     "WhisperBeamSearch": _GENERATION,
+    "DecoderMaskedMultiHeadAttention": "it shares the buffers of a generation loop in onnxruntime",
+    "DecoderMaskedSelfAttention": "it shares the buffers of a generation loop in onnxruntime",
     "DequantizeBFP": "block floating point is a format of one accelerator",
     "QuantizeBFP": "block floating point is a format of one accelerator",
     "DequantizeWithOrder": _ORDERED,
@@ -58,7 +60,6 @@ REFUSED_ONNX: dict[str, str] = {
     ),
     **dict.fromkeys(("Optional", "OptionalGetElement", "OptionalHasElement"), _OPTIONAL),
     **dict.fromkeys(("RegexFullMatch", "StringConcat", "StringNormalizer", "StringSplit"), _STRINGS),
-    "NonMaxSuppression": "how many boxes it keeps depends on the data; cut the model before it",
     "TfIdfVectorizer": "it counts n-grams, which MIL has no op for; do this before the model",
     "Unique": "how many results it has depends on the data",
 }
@@ -81,7 +82,7 @@ REFUSED_ML: dict[str, str] = {
 def why_kept(g: Graph, op_id: int, target: Target) -> str | None:
     """Why the default pipeline leaves an op that its target has no lowering for, or None when nobody can say.
 
-    The graph is not changed: every decomposition of the op is tried on a copy, for its reason.
+    Every decomposition of the op is tried for its reason, and what it did is undone.
     """
     op = g.op(op_id)
     if op.domain in MACHINE_DOMAINS:
@@ -91,13 +92,18 @@ def why_kept(g: Graph, op_id: int, target: Target) -> str | None:
         return known
     reasons = []
     for rule in _decompositions(op.key, target):
+        rw = Rewriter(g, rule.name, target)
         try:
-            done = rule.match_and_rewrite(op_id, Rewriter(g.copy(), rule.name, target))
+            done = rule.match_and_rewrite(op_id, rw)
         except TypeChangedError as error:
             reasons.append(error.message)
             continue
+        finally:
+            rw.rollback()
         if not isinstance(done, bool):
             reasons.append(str(done))
+    if not reasons and op.domain == "com.microsoft":
+        return "no rule writes this op of onnxruntime's in ops of ONNX"
     return "; ".join(reasons) or None
 
 

@@ -21,6 +21,7 @@ BARE = Target("iOS17", "mlprogram", ops={}, max_rank=5)
             "attribute kind is not known",
         ),
         ("opset com.microsoft.nchwc 1\ninput x: float[5]\ny = com.microsoft.nchwc.Conv(x)\noutput y\n", "EXTENDED"),
+        ("opset com.microsoft 1\ninput x: float[5]\ny = com.microsoft.MoE(x)\noutput y\n", "no rule writes this op"),
         ("opset ai.onnx.ml 3\ninput x: float[2,2]\ny = ai.onnx.ml.SVMRegressor(x)\noutput y\n", "support vector"),
     ],
 )
