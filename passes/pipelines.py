@@ -60,7 +60,15 @@ FUSE = (
 #: Forms that coremltools or the hardware gets wrong.
 ORDER = ("two-pass-variance", "root-of-square", "reciprocal-of-conv", "private-conv-bias", "order-residual")
 #: Parameters that only the run time knows, as far as the shapes of results settle them.
-PARAMETERS = ("bind-parameters", "choose-axes", "gather-slice", "gather-pad", "gather-compress", "decompose-trilu")
+PARAMETERS = (
+    "complete-shapes",
+    "bind-parameters",
+    "choose-axes",
+    "gather-slice",
+    "gather-pad",
+    "gather-compress",
+    "decompose-trilu",
+)
 #: Dilated convolutions, and convolutions in canonical form.
 CONVOLUTIONS = ("replace-dilated-conv", "cancel-phase-pairs", "canonical-conv-transpose", "lift-conv3d")
 #: What a target lacks, in terms of what it has.
@@ -91,6 +99,7 @@ DECOMPOSE = (
     "decompose-affine-grid",
     "decompose-grid-sample",
     "decompose-roi-align",
+    "decompose-non-max-suppression",
     "decompose-resize",
     "decompose-dft",
     "decompose-stft",

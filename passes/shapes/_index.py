@@ -59,3 +59,10 @@ def count_up(op: OpBuilder, n: int) -> Any:
 def clipped(op: OpBuilder, values: Any, low: int, high: int) -> Any:
     """int64 values held within bounds."""
     return op.Min(op.Max(values, number(op, low)), number(op, high))
+
+
+def true_places(op: OpBuilder, condition: Any, count: int) -> Any:
+    """The places of the first ``count`` true elements of a vector: how many running sums are at most 0, 1, 2, …"""
+    sums = op.CumSum(op.Cast(condition, to=int(DType.INT64)), number(op, 0))
+    numbers = op.const(np.arange(count, dtype=np.int64)[:, None])
+    return op.ReduceSum(op.Cast(op.LessOrEqual(sums, numbers), to=int(DType.INT64)), ints(op, [1]), keepdims=0)

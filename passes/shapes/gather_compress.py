@@ -5,13 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import numpy as np
-
 from coregraft.passes.decompose._base import Decomposition, computed, ints, need
-from coregraft.passes.shapes._index import number
+from coregraft.passes.shapes._index import true_places
 from coregraft.rewriter.passes import Equivalence, NoMatch, OpBuilder, OpView
 from coregraft.rewriter.target import Target
-from coregraft.rewriter.types import DType
 
 
 @dataclass(frozen=True)
@@ -66,7 +63,5 @@ class GatherCompress(Decomposition):
             x, axis = op.Reshape(x, ints(op, [-1])), 0
         elif axis < 0:
             axis += len(y.static_shape)
-        sums = op.CumSum(op.Cast(condition, to=int(DType.INT64)), number(op, 0))
-        numbers = op.const(np.arange(y.static_shape[axis], dtype=np.int64)[:, None])
-        places = op.ReduceSum(op.Cast(op.LessOrEqual(sums, numbers), to=int(DType.INT64)), ints(op, [1]), keepdims=0)
+        places = true_places(op, condition, y.static_shape[axis])
         return op.Gather(x, places, axis=axis)
