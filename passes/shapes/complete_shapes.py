@@ -54,7 +54,7 @@ class CompleteShapes(Pass):
         rw = ctx.rewriter(g)
         for op_id in reversed(g.topological()):
             op = g.op(op_id)
-            found = g.tensor_type(op.outputs[0]) if op.domain == "" and op.outputs else None
+            found = g.tensor_type(op.outputs[0]) if op.domain == "" and op.outputs and op.outputs[0] else None
             if found is None or found.static_shape is None:
                 continue
             value = _shaped_alike(g, op)
