@@ -70,13 +70,39 @@ class Cell:
 
 
 @dataclass(frozen=True)
+class Weight:
+    """A matrix or vector of weights whose first axis is that of the gates: constant, or computed at run time.
+
+    Attributes:
+        array: the constant, or None.
+        value: the value that is computed, where ``array`` is None.
+        dtype: element type.
+    """
+
+    array: Array | None
+    value: Any
+    dtype: np.dtype[Any]
+
+    def part(self, op: Any, begin: int, end: int) -> Any:
+        """Rows ``begin … end`` as a value; a matrix comes transposed, ready to be multiplied with."""
+        if self.array is not None:
+            return op.const(np.ascontiguousarray(self.array[begin:end].T))
+        rows = op.Slice(self.value, *(op.const(np.array([n], np.int64)) for n in (begin, end, 0)))
+        return op.Transpose(rows, perm=[1, 0]) if self.value.rank == 2 else rows
+
+    def is_zero(self, begin: int, end: int) -> bool:
+        """Whether rows ``begin … end`` are known to be zero."""
+        return self.array is not None and not self.array[begin:end].any()
+
+
+@dataclass(frozen=True)
 class Direction:
     """One direction: ``w`` [gates*hidden, input], ``r`` [gates*hidden, hidden], ``b`` [2*gates*hidden]."""
 
-    w: Array
-    r: Array
-    b: Array
-    peepholes: Array | None
+    w: Weight
+    r: Weight
+    b: Weight
+    peepholes: Weight | None
     activations: tuple[Activation, ...]
     reverse: bool
     initial: tuple[Any, ...] = field(default=())
@@ -141,14 +167,22 @@ _Step = Callable[[Any, list[Any]], list[Any]]
 
 def _project(op: Any, cell: Cell, direction: Direction, x: Any) -> list[Any]:
     """``x @ W.T`` plus every bias that may be added before the recurrence, by step: [1, batch, gates*hidden] each."""
-    n = GATES[cell.kind] * cell.hidden
-    bias = direction.b[:n] + direction.b[n:]
-    if cell.kind == "GRU" and cell.linear_before_reset:
-        bias[2 * cell.hidden :] = direction.b[2 * cell.hidden : n]
-    product = op.MatMul(x, op.const(np.ascontiguousarray(direction.w.T)))
-    if bias.any():
-        product = op.Add(product, op.const(bias))
+    product = op.MatMul(x, direction.w.part(op, 0, GATES[cell.kind] * cell.hidden))
+    bias = _bias(op, cell, direction.b)
+    if bias is not None:
+        product = op.Add(product, bias)
     return _split(op, product, [1] * cell.steps, axis=0)
+
+
+def _bias(op: Any, cell: Cell, b: Weight) -> Any:
+    """The sum of both biases, but for the one that GRU may add within the recurrence; None when it is zero."""
+    n, late = GATES[cell.kind] * cell.hidden, cell.hidden if cell.kind == "GRU" and cell.linear_before_reset else 0
+    if b.array is not None:
+        total = b.array[:n] + b.array[n:]
+        total[n - late :] = b.array[n - late : n]
+        return op.const(total) if total.any() else None
+    early = op.Add(b.part(op, 0, n - late), b.part(op, n, 2 * n - late))
+    return op.Concat(early, b.part(op, n - late, n), axis=0) if late else early
 
 
 def _split(op: Any, x: Any, sizes: Sequence[int], axis: int) -> list[Any]:
@@ -168,7 +202,7 @@ def _clipper(op: Any, cell: Cell, dtype: np.dtype[Any]) -> Callable[[Any], Any]:
 
 def _rnn(op: Any, cell: Cell, direction: Direction) -> _Step:
     clip = _clipper(op, cell, direction.r.dtype)
-    r = op.const(np.ascontiguousarray(direction.r.T))
+    r = direction.r.part(op, 0, cell.hidden)
     (f,) = direction.activations
 
     def step(x: Any, states: list[Any]) -> list[Any]:
@@ -182,13 +216,13 @@ def _gru(op: Any, cell: Cell, direction: Direction) -> _Step:
     clip = _clipper(op, cell, dtype)
     f, g = direction.activations
     one = op.const(np.array(1, dtype))
-    recurrent_bias = direction.b[5 * h :]
-    bias = op.const(recurrent_bias) if cell.linear_before_reset and recurrent_bias.any() else None
+    late = cell.linear_before_reset and not direction.b.is_zero(5 * h, 6 * h)
+    bias = direction.b.part(op, 5 * h, 6 * h) if late else None
     if cell.linear_before_reset:
-        r_all = op.const(np.ascontiguousarray(direction.r.T))
+        r_all = direction.r.part(op, 0, 3 * h)
     else:
-        r_gates = op.const(np.ascontiguousarray(direction.r[: 2 * h].T))
-        r_new = op.const(np.ascontiguousarray(direction.r[2 * h :].T))
+        r_gates = direction.r.part(op, 0, 2 * h)
+        r_new = direction.r.part(op, 2 * h, 3 * h)
 
     def step(x: Any, states: list[Any]) -> list[Any]:
         (before,) = states
@@ -212,10 +246,10 @@ def _lstm(op: Any, cell: Cell, direction: Direction) -> _Step:
     h, dtype = cell.hidden, direction.r.dtype
     clip = _clipper(op, cell, dtype)
     f, g, out = direction.activations
-    r = op.const(np.ascontiguousarray(direction.r.T))
+    r = direction.r.part(op, 0, 4 * h)
     one = op.const(np.array(1, dtype)) if cell.input_forget else None
     peepholes = direction.peepholes
-    p_i, p_o, p_f = (op.const(p) for p in np.split(peepholes, 3)) if peepholes is not None else (None, None, None)
+    p_i, p_o, p_f = (None if peepholes is None else peepholes.part(op, i * h, (i + 1) * h) for i in range(3))
 
     def step(x: Any, states: list[Any]) -> list[Any]:
         before, memory = states

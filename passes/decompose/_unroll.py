@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from coregraft.passes.decompose._base import computed, constant, ints, need, operand
-from coregraft.passes.decompose._recurrent import GATES, Activation, Cell, Direction, activations_of, unroll
+from coregraft.passes.decompose._recurrent import GATES, Activation, Cell, Direction, Weight, activations_of, unroll
 from coregraft.rewriter.passes import NoMatch, OpBuilder, OpView, ValueView
 
 
@@ -44,7 +44,8 @@ def is_native(node: OpView) -> bool:
     same = node.type != "LSTM" or node.attr("direction") != "bidirectional" or names[:half] == names[half:]
     plain = same and all(name in ("sigmoid", "tanh", "relu") for name in names)
     options = (node.attr("clip"), node.attr("linear_before_reset") or None, node.attr("input_forget") or None)
-    return plain and options == (None, None, None) and not _has_own_lengths(node)
+    weights_known = not any(computed(node, i) for i in (1, 2, 3, 7))
+    return plain and weights_known and options == (None, None, None) and not _has_own_lengths(node)
 
 
 def _has_own_lengths(node: OpView) -> bool:
@@ -65,8 +66,9 @@ def _read(node: OpView, max_steps: int) -> tuple[Cell, list[tuple[Activation, ..
         return NoMatch("the number of steps is not known")
     if not 0 < steps <= max_steps:
         return NoMatch("{} steps are more than max-steps={}", steps, max_steps)
-    if any(computed(node, i) for i in (1, 2, 3, 7)):
-        return NoMatch("the weights are computed at run time")
+    shape = need(node, 2).static_shape
+    if shape is None or any(w is not None and w.static_shape is None for w in (operand(node, i) for i in (1, 3, 7))):
+        return NoMatch("the shapes of the weights are not known")
     directions = 2 if node.attr("direction") == "bidirectional" else 1
     activations = activations_of(
         kind,
@@ -79,7 +81,7 @@ def _read(node: OpView, max_steps: int) -> tuple[Cell, list[tuple[Activation, ..
         return NoMatch("{}", activations)
     cell = Cell(
         kind,
-        hidden=need(node, 2).shape[-1],  # type: ignore[index,arg-type]  # constant, so its shape is known
+        hidden=shape[-1],
         steps=steps,
         clip=node.attr("clip"),
         linear_before_reset=node.attr("linear_before_reset") == 1,
@@ -97,17 +99,23 @@ def _direction(
     functions: tuple[Activation, ...],
     batch_first: bool,
 ) -> Direction:
-    w, r = need(node, 1).array(), need(node, 2).array()
-    b = constant(node, 3)
-    peepholes = constant(node, 7)
+    w, r = _weight(op, need(node, 1), index), _weight(op, need(node, 2), index)
+    b, p = operand(node, 3), operand(node, 7)
     initial = tuple(
         _initial(op, operand(node, i), cell, x, index, batch_first) for i in ((5, 6) if cell.kind == "LSTM" else (5,))
     )
     reverse = node.attr("direction") == "reverse" or index == 1
-    bias = b[index] if b is not None else np.zeros(2 * GATES[cell.kind] * cell.hidden, w.dtype)
-    return Direction(
-        w[index], r[index], bias, peepholes[index] if peepholes is not None else None, functions, reverse, initial
-    )
+    none = Weight(np.zeros(2 * GATES[cell.kind] * cell.hidden, w.dtype), None, w.dtype)
+    bias = none if b is None else _weight(op, b, index)
+    return Direction(w, r, bias, None if p is None else _weight(op, p, index), functions, reverse, initial)
+
+
+def _weight(op: OpBuilder, value: ValueView, index: int) -> Weight:
+    """The weights of one direction."""
+    assert value.dtype is not None
+    if value.is_const:
+        return Weight(value.array()[index], None, value.dtype.numpy)
+    return Weight(None, op.Gather(value, op.const(np.array(index, np.int64)), axis=0), value.dtype.numpy)
 
 
 def _initial(

@@ -17,12 +17,12 @@ class UnrollGru(Decomposition):
 
     What it does
     ------------
-    Writes out every step of a GRU of up to ``max-steps`` steps with constant weights: one MatMul projects the inputs
-    of all steps, one a step multiplies the state (two without ``linear_before_reset``). Every option of the op is
-    honoured: all directions, ``layout``, ``clip``, ``activations`` with their parameters, initial states, and
-    ``sequence_lens`` (states stop and outputs are zero where a sequence has ended). Fires for Core ML targets only,
-    and only where their own op does not compute the same. Activations whose default parameters ONNX leaves open
-    (Affine, ScaledTanh, ThresholdedRelu without alpha or beta) are refused.
+    Writes out every step of a GRU of up to ``max-steps`` steps, whose weights may be computed at run time: one MatMul
+    projects the inputs of all steps, one a step multiplies the state (two without ``linear_before_reset``). Every
+    option of the op is honoured: all directions, ``layout``, ``clip``, ``activations`` with their parameters, initial
+    states, and ``sequence_lens`` (states stop and outputs are zero where a sequence has ended). Fires for Core ML
+    targets only, and only where their own op does not compute the same. Activations whose default parameters ONNX
+    leaves open (Affine, ScaledTanh, ThresholdedRelu without alpha or beta) are refused.
 
     Why it matters
     --------------

@@ -143,7 +143,18 @@ def test_declines(harness: Any) -> None:
     harness.declines(RULE, g, "number of steps is not known")
     fed = operands()
     fed[1] = fed[1].numpy()
-    g, _ = harness.graph("GRU", fed, outputs=2, hidden_size=HIDDEN)
-    harness.declines(RULE, g, "weights are computed")
+    g, _ = harness.graph("GRU", fed, outputs=2, hidden_size=HIDDEN, dims={1: [1, "n", INPUT]})
+    harness.declines(RULE, g, "shapes of the weights")
     g, _ = harness.graph("GRU", operands(), outputs=2, hidden_size=HIDDEN, activations=("Sigmoid", "ScaledTanh"))
     harness.declines(RULE, g, "different things")
+
+
+@pytest.mark.parametrize("direction", ["forward", "reverse", "bidirectional"])
+@pytest.mark.parametrize("late", [0, 1])
+@pytest.mark.parametrize("computed", [(1,), (2,), (3,), (1, 2, 3)])
+def test_weights_at_run_time(harness: Any, direction: str, late: int, computed: tuple[int, ...]) -> None:
+    fed = operands(direction=direction)
+    for i in computed:
+        fed[i] = fed[i].numpy()
+    g, feeds = harness.graph("GRU", fed, outputs=2, hidden_size=HIDDEN, direction=direction, linear_before_reset=late)
+    harness.same(RULE, g, feeds, atol=1e-5)
