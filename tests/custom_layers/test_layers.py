@@ -12,7 +12,8 @@ import pytest
 
 from coregraft.custom_layers.islands import Islands
 from coregraft.custom_layers.layers import OPERANDS, OUTPUT_SHAPES, CustomLayers, class_name
-from coregraft.custom_layers.stubs import Parameter, Stub, property_name, render
+from coregraft.custom_layers.stubs import Stub, property_name, render, stubs_of
+from coregraft.custom_layers.use import Use, use_of
 from coregraft.lowering import package, pipeline, targets
 from coregraft.lowering.fallback import fallback_for
 from coregraft.lowering.metadata import Metadata
@@ -160,46 +161,52 @@ def test_property_names(key: str, name: str) -> None:
     assert property_name(key) == name
 
 
+def use(attrs: dict[str, Any], inputs: int = 1, outputs: int = 1) -> Use:
+    op = Op("Fancy", ("x",) * inputs, tuple(f"y{n}" for n in range(outputs)), attrs, ACME)
+    return use_of(op, lambda _: TensorType(DType.FLOAT, (2, 3)), lambda _: None)
+
+
 def stub() -> Stub:
-    made = Stub("ComAcmeFancy", ACME, "Fancy")
-    perm = Parameter("perm", "string", "[Int]")
-    made.add([Parameter("alpha", "double"), perm, Parameter("a_b", "int"), Parameter("aB", "string")], 2, 1)
-    made.add([Parameter("alpha", "double"), perm, Parameter("table", "string", "TensorParameter")], 1, 2)
+    table = Const.of(np.zeros((2, 2), np.float32))
+    (made,) = stubs_of([
+        use({"alpha": 0.5, "perm": (), "a_b": 1, "aB": "text"}, inputs=2),
+        use({"alpha": 2.0, "perm": (1, 0), "table": table}, outputs=2),
+    ])  # fmt: skip
     return made
 
 
 def test_the_class_is_complete_but_for_the_arithmetic() -> None:
     text = render(stub())
-    assert "@objc(ComAcmeFancy)\nfinal class ComAcmeFancy: NSObject, MLCustomLayer {" in text
+    assert "@objc(ComAcmeFancy)\npublic final class ComAcmeFancy: NSObject, MLCustomLayer {" in text
     for method in (
-        "required init(parameters: [String: Any]) throws",
-        "func setWeightData(_ weights: [Data]) throws",
-        "func outputShapes(forInputShapes inputShapes: [[NSNumber]]) throws -> [[NSNumber]]",
-        "func evaluate(inputs: [MLMultiArray], outputs: [MLMultiArray]) throws",
+        "public required init(parameters: [String: Any]) throws",
+        "public func setWeightData(_ weights: [Data]) throws",
+        "public func outputShapes(forInputShapes inputShapes: [[NSNumber]]) throws -> [[NSNumber]]",
+        "public func evaluate(inputs: [MLMultiArray], outputs: [MLMultiArray]) throws",
+        "public func encode(commandBuffer: MTLCommandBuffer, inputs: [MTLTexture], outputs: [MTLTexture]) throws",
     ):
         assert method in text
-    assert text.count("TODO") == 1
-    assert text.count("{") == text.count("}") and text.count("(") == text.count(")")
+    assert text.count("TODO") == 2, "shapes of other inputs, and the arithmetic"
     assert "{{" not in text and "{%" not in text
     assert "Reads 1 or 2 input(s), writes 1 or 2 output(s)" in text
+
+
+def test_a_kernel_that_is_not_written_is_not_called() -> None:
+    text = render(stub())
+    assert text.index("#if false") < text.index("func encode") < text.index("#endif")
 
 
 def test_parameters_are_typed_and_optional_where_a_layer_lacks_them() -> None:
     text = render(stub())
     declared = dict(re.findall(r"^        let (\S+): (\S+)$", text, re.MULTILINE))
-    assert declared == {
-        "shape": "[Int]", "values": "[Double]",  # of TensorParameter
-        "aB": "String?", "aB_": "Int?", "alpha": "Double", "perm": "[Int]", "table": "TensorParameter?",
-    }  # fmt: skip
-    assert 'perm = try ComAcmeFancy.decode(parameters, "perm")' in text
-    assert 'aB_ = parameters["a_b"] == nil ? nil : try ComAcmeFancy.value(parameters, "a_b")' in text
+    assert declared == {"aB": "String?", "aB_": "Int?", "alpha": "Double", "perm": "[Int]", "table": "TensorParameter?"}
+    assert 'perm = try LayerParameters.decode(parameters, "perm")' in text
+    assert 'aB_ = parameters["a_b"] == nil ? nil : try LayerParameters.value(parameters, "a_b")' in text
 
 
 def test_a_class_without_parameters_has_no_empty_struct() -> None:
-    made = Stub("OnnxFoo", "ai.onnx", "Foo")
-    made.add([], 1, 1)
-    text = render(made)
-    assert "Attributes" not in text and "TensorParameter" not in text
+    (made,) = stubs_of([use({})])
+    assert "Attributes" not in render(made)
 
 
 def test_two_layers_of_one_class_share_a_file(tmp_path: Path) -> None:
@@ -209,5 +216,7 @@ def test_two_layers_of_one_class_share_a_file(tmp_path: Path) -> None:
     g.set_outputs(["b"])
     spec = spec_of(g, layers, tmp_path)
     assert [x.custom.parameters["k"].intValue for x in custom(spec)] == [1, 2]
-    assert list(layers.files()) == ["ComAcmeFancy.swift"]
-    assert "let extra: String?" in layers.files()["ComAcmeFancy.swift"]
+    files = layers.files("m")
+    classes = [path for path in files if "/Sources/" in path and "Fancy" in path]
+    assert classes == [f"MCustomLayers/Sources/MCustomLayers/ComAcmeFancy.{kind}" for kind in ("metal", "swift")]
+    assert "let extra: String?" in files[classes[1]]
