@@ -42,6 +42,7 @@ PASSES: dict[str, str] = {
     "decompose-roi-align": "coregraft.passes.decompose.decompose_roi_align:DecomposeRoiAlign",
     "decompose-scaler": "coregraft.passes.decompose.decompose_scaler:DecomposeScaler",
     "decompose-stft": "coregraft.passes.decompose.decompose_stft:DecomposeStft",
+    "decompose-tf-idf-vectorizer": "coregraft.passes.decompose.decompose_tf_idf_vectorizer:DecomposeTfIdfVectorizer",
     "decompose-tree-ensemble": "coregraft.passes.decompose.decompose_tree_ensemble:DecomposeTreeEnsemble",
     "decompose-tree-ensemble-classifier": "coregraft.passes.decompose.decompose_tree_ensemble_classifier:DecomposeTreeEnsembleClassifier",
     "decompose-tree-ensemble-regressor": "coregraft.passes.decompose.decompose_tree_ensemble_regressor:DecomposeTreeEnsembleRegressor",

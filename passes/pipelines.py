@@ -99,6 +99,7 @@ DECOMPOSE = (
     "decompose-affine-grid",
     "decompose-grid-sample",
     "decompose-roi-align",
+    "decompose-tf-idf-vectorizer",
     "decompose-non-max-suppression",
     "decompose-resize",
     "decompose-dft",

@@ -60,7 +60,6 @@ REFUSED_ONNX: dict[str, str] = {
     ),
     **dict.fromkeys(("Optional", "OptionalGetElement", "OptionalHasElement"), _OPTIONAL),
     **dict.fromkeys(("RegexFullMatch", "StringConcat", "StringNormalizer", "StringSplit"), _STRINGS),
-    "TfIdfVectorizer": "it counts n-grams, which MIL has no op for; do this before the model",
     "Unique": "how many results it has depends on the data",
 }
 #: Domains whose ops are laid out for one machine, with what to do instead.

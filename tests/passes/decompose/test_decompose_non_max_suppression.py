@@ -48,7 +48,8 @@ def test_flipped_corners_and_equal_scores(harness: Harness) -> None:
 
 @pytest.mark.parametrize("limit", [1, 2, 50])
 def test_everything_at_run_time(harness: Harness, limit: int) -> None:
-    operands = [boxes(1, 7), scores(1, 2, 7), np.array([limit]), np.array([0.3], np.float32), np.array([0.1], np.float32)]
+    thresholds = [np.array([t], np.float32) for t in (0.3, 0.1)]
+    operands = [boxes(1, 7), scores(1, 2, 7), np.array([limit]), *thresholds]
     g, feeds = harness.graph("NonMaxSuppression", operands)
     harness.same(RULE, g, feeds)
 
