@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from coregraft.passes.decompose._base import Decomposition, computed, ints, need, operand
-from coregraft.rewriter.passes import Equivalence, NoMatch, OpBuilder, OpView
+from coregraft.rewriter.passes import Equivalence, NoMatch, OpBuilder, OpView, ValueView
 from coregraft.rewriter.target import Target
 
 
@@ -20,7 +20,8 @@ class DecomposeConv(Decomposition):
     ------------
     For each tap: the input shifted by the tap, times the tap's weights; a MatMul per group, or a product where a group
     has one input channel. Any number of spatial axes, strides, dilations, groups, pads and a bias. Shapes must be
-    known, and the kernel have at most ``max-taps`` elements. Fires for Core ML targets only.
+    known, and the kernel have at most ``max-taps`` elements. Weights that are a dequantised constant are none computed
+    at run time. Fires for Core ML targets only.
 
     Why it matters
     --------------
@@ -51,7 +52,8 @@ class DecomposeConv(Decomposition):
 
     def wanted(self, node: OpView, target: Target) -> bool:
         dilated = any(d != 1 for d in node.attr("dilations") or ())
-        return target.ops is not None and computed(node, 1) and (node.attr("group") != 1 or dilated)
+        weights_known = not computed(node, 1) or _is_stored_small(operand(node, 1))
+        return target.ops is not None and not weights_known and (node.attr("group") != 1 or dilated)
 
     def build(self, op: OpBuilder, node: OpView) -> Any:
         x, w, y = need(node, 0), need(node, 1), node.outputs[0]
@@ -88,3 +90,11 @@ class DecomposeConv(Decomposition):
         if bias is None:
             return result
         return op.Add(result, op.Reshape(bias, ints(op, [1, group * maps, *[1] * rank])))
+
+
+def _is_stored_small(w: ValueView | None) -> bool:
+    """Whether weights are a dequantised constant, which Core ML expands when it compiles the package."""
+    producer = None if w is None else w.producer
+    if producer is None or producer.type != "DequantizeLinear":
+        return False
+    return all(v is None or v.is_const for v in producer.inputs)

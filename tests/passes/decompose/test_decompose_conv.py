@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from coregraft.passes.decompose.decompose_conv import DecomposeConv
+from coregraft.rewriter.manager import PassManager
+from coregraft.rewriter.onnx_io.text import parse
 from coregraft.rewriter.types import Array, Const
 
 from .conftest import Harness
@@ -41,3 +43,11 @@ def test_geometries(harness: Harness, x: Any, w: Any, attrs: dict[str, Any], bia
 ])  # fmt: skip
 def test_what_is_left_alone(harness: Harness, w: Any, attrs: dict[str, Any]) -> None:
     harness.declines(DecomposeConv(), harness.graph("Conv", [floats(1, 4, 9), w], **attrs)[0], "")
+
+
+def test_quantised_weights_are_constants(harness: Harness) -> None:
+    g = parse(
+        "input x: float[1,4,9]\nconst q: int8[4,1,3] = [[[1, -2, 3]], [[4, 5, -6]], [[7, 8, 9]], [[1, 0, 1]]]\n"
+        "w = DequantizeLinear(q, 0.1)\ny = Conv(x, w, group=4)\noutput y\n"
+    )
+    harness.declines(DecomposeConv(), PassManager("infer-shapes").run(g).graph, "")
