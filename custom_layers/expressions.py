@@ -19,6 +19,7 @@ from coregraft.rewriter.errors import UsageError
 from coregraft.rewriter.types import Array
 
 _MAX_TEXT = 400  # ast's own parser has a stack, and a formula longer than this has better places to be
+_MAX_DEPTH = 50
 _LARGEST = 1 << 31
 
 
@@ -261,13 +262,13 @@ def tree_of(text: str, where: str) -> ast.expr:
         raise bad(where, f"it is longer than {_MAX_TEXT} characters")
     try:
         return ast.parse(text.strip(), mode="eval").body
-    except (SyntaxError, ValueError) as error:  # ValueError: a null character
+    except (SyntaxError, ValueError, MemoryError, RecursionError) as error:  # a null character; nested too deep
         raise bad(where, f"{text!r} is not an expression") from error
 
 
-def read(tree: ast.expr, scope: Scope, where: str, *, kind: str = "real") -> Node:
-    """The checked formula of a syntax tree. See :func:`parse`."""
-    node = _Reader(scope, where).read(tree)
+def read(tree: ast.expr, scope: Scope, where: str, *, kind: str = "real", depth: int = 0) -> Node:
+    """The checked formula of a syntax tree, ``depth`` levels inside another. See :func:`parse`."""
+    node = _Reader(scope, where, depth).read(tree)
     found = kind_of(node)
     if found == kind or (found, kind) == ("int", "real"):
         return node
@@ -311,10 +312,18 @@ def walk(node: Node) -> Iterator[Node]:
 
 
 class _Reader:
-    def __init__(self, scope: Scope, where: str) -> None:
-        self.scope, self.where = scope, where
+    def __init__(self, scope: Scope, where: str, depth: int) -> None:
+        self.scope, self.where, self.depth = scope, where, depth
 
     def read(self, tree: ast.expr) -> Node:
+        self.depth += 1
+        if self.depth > _MAX_DEPTH:
+            raise bad(self.where, f"it is nested more than {_MAX_DEPTH} deep")
+        node = self.node(tree)
+        self.depth -= 1
+        return node
+
+    def node(self, tree: ast.expr) -> Node:
         match tree:
             case ast.Constant(value=bool()):
                 raise self.bad(tree, "is not a number")
@@ -386,7 +395,7 @@ class _Reader:
         return Call(function, args)
 
     def index(self, tree: ast.expr) -> Node:
-        return read(tree, self.scope, self.where, kind="int")
+        return read(tree, self.scope, self.where, kind="int", depth=self.depth)
 
     def input(self, tree: ast.expr, name: str) -> str:
         if name not in self.scope.inputs:

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from coregraft.rewriter.errors import UnsupportedError, UsageError
 from coregraft.rewriter.graph import Graph
 from coregraft.rewriter.types import Const
@@ -181,3 +183,16 @@ def _wrong(where: str, spec: ParameterSpec, value: Any, why: str = "") -> Unsupp
 
 def _unfit(where: str, problem: str) -> UsageError:
     return UsageError("custom-layer-parameter", f"{where}: {problem}")
+
+
+def decoded(value: Any) -> Any:
+    """What :func:`unregistered` made of a list or tensor, as it was; a text that is none of those stays one."""
+    if not isinstance(value, str) or value[:1] not in ("[", "{"):
+        return value
+    try:
+        found = json.loads(value)
+    except ValueError:
+        return value
+    if isinstance(found, dict) and set(found) == {"shape", "values"}:
+        return np.array(found["values"]).reshape(found["shape"])
+    return tuple(found) if isinstance(found, list) else value

@@ -8,9 +8,11 @@ model that has the op comes along.
 from __future__ import annotations
 
 import inspect
+import keyword
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -273,8 +275,6 @@ def temporarily() -> Iterator[None]:
 
 def default_class(domain: str, op_type: str) -> str:
     """The Swift class of an op that nobody named one for: ``com.acme`` ``FancyOp`` is ``ComAcmeFancyOp``."""
-    import re
-
     words = re.split(r"[^A-Za-z0-9]+", f"{domain or 'onnx'} {op_type}")
     name = "".join(word[0].upper() + word[1:] for word in words if word)
     return f"Op{name}" if name[0].isdigit() else name
@@ -291,7 +291,7 @@ def _check_names(
     if outputs < 1:
         raise _schema(where, "an op has at least one result")
     for name in inputs:
-        if not name.isidentifier():
+        if not name.isidentifier() or keyword.iskeyword(name):
             raise _schema(where, f"{name!r} cannot be the name of an operand")
     names = [*inputs, *specs]
     if twice := sorted({name for name in names if names.count(name) > 1}):
@@ -408,8 +408,6 @@ def _duplicate(text: str) -> UsageError:
 
 
 def _with_reference(layer: CustomLayer, reference: Reference | None) -> CustomLayer:
-    from dataclasses import replace
-
     return replace(layer, reference=reference)
 
 

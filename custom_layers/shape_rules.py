@@ -14,6 +14,8 @@ from typing import Any
 from coregraft.custom_layers.expressions import (
     Call,
     Node,
+    Number,
+    ParameterItem,
     Rank,
     Scope,
     Size,
@@ -209,23 +211,36 @@ def _reduced(
 
 
 def _dim(node: Node, shapes: Shapes, parameters: Mapping[str, Any]) -> Known:
-    read_shapes = {part.input for part in walk(node) if isinstance(part, Size | Rank)}
-    known = {name: tuple(s) for name in read_shapes if (s := shapes.get(name)) is not None}
-    if len(known) == len(read_shapes) and all(isinstance(d, int) for s in known.values() for d in s):
-        found: int = compute(node, Values(parameters, known), "int")  # type: ignore[arg-type]  # all ints: looked
-        return int(found)
+    node = _with_sizes(node, shapes, parameters)
     match node:
         case Size(input=name, axis=axis):
             shape, at = shapes.get(name), _dim(axis, shapes, parameters)
             return None if shape is None or not isinstance(at, int) else shape[at]
-        case Rank(input=name):
-            return None if (shape := shapes.get(name)) is None else len(shape)
+        case Rank():
+            return None
+        case _ if not any(isinstance(part, Size | Rank) for part in walk(node)):
+            return int(compute(node, Values(parameters), "int"))
         case Call(function=name, args=args) if name in _SYMBOLIC:
             dims = [_dim(a, shapes, parameters) for a in args]
             return _symbolic(name, [d for d in dims if d is not None]) if None not in dims else None
-        case _ if not read_shapes:
-            return int(compute(node, Values(parameters), "int"))
     return None
+
+
+def _with_sizes(node: Node, shapes: Shapes, parameters: Mapping[str, Any]) -> Node:
+    """A formula with the sizes that are numbers put in."""
+    match node:
+        case Rank(input=name):
+            shape = shapes.get(name)
+            return node if shape is None else Number(len(shape))
+        case Size(input=name, axis=axis):
+            shape, at = shapes.get(name), _dim(axis, shapes, parameters)
+            dim = shape[at] if shape is not None and isinstance(at, int) else None
+            return Number(dim) if isinstance(dim, int) else node
+        case Call(function=name, args=args):
+            return Call(name, tuple(_with_sizes(a, shapes, parameters) for a in args))
+        case ParameterItem(name=name, kind=kind, index=index):
+            return ParameterItem(name, kind, _with_sizes(index, shapes, parameters))
+    return node
 
 
 _SYMBOLIC = frozenset(("+", "-", "*", "//", "%", "min", "max", "neg"))

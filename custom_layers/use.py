@@ -15,6 +15,7 @@ from coregraft.rewriter.types import Const, TensorType
 
 #: Parameters of every layer besides the op's attributes (H8.03: shapes are wanted before the weights are there).
 INPUT_SHAPES = "coregraft_input_shapes"
+INPUT_TYPES = "coregraft_input_types"
 OUTPUT_SHAPES = "coregraft_output_shapes"
 OPERANDS = "coregraft_operands"
 #: Core ML has no tensors of more dims, and none without any (H4.02).
@@ -97,7 +98,11 @@ def use_of(op: Op, type_of: Callable[[str], TensorType], const_of: Callable[[str
     for kind in (*inputs, *outputs):
         if (kind.rank or 0) > _MAX_RANK:
             raise refused(op, f"a tensor of rank {kind.rank}, and Core ML takes {_MAX_RANK} at most")
-    shapes = [Setting(INPUT_SHAPES, _text(inputs)), Setting(OUTPUT_SHAPES, _text(outputs))]
+    shapes = [
+        Setting(INPUT_SHAPES, _text(inputs)),
+        Setting(INPUT_TYPES, json.dumps([kind.dtype.name.lower() for kind in inputs], separators=(",", ":"))),
+        Setting(OUTPUT_SHAPES, _text(outputs)),
+    ]
     if operands != tuple(range(len(op.inputs))):
         shapes.append(Setting(OPERANDS, json.dumps(operands, separators=(",", ":"))))
     settings = _declared(layer, op) if layer is not None else _found(op)

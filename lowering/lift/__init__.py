@@ -19,6 +19,7 @@ def lift(
     strict: bool = False,
     fp16: Literal["simulate", "exact"] = "simulate",
     function: str | None = None,
+    custom: bool = False,
 ) -> Graph:
     """Read a Core ML model and give it as ONNX.
 
@@ -32,6 +33,8 @@ def lift(
         strict: refuse what Core ML leaves undefined.
         fp16: ``simulate`` rounds each value that is fp16 in the package once, after its op, with infinity on
             overflow; ``exact`` leaves it as computed in fp32.
+        custom: make ops of the custom layers that coregraft made, see :mod:`coregraft.lowering.lift.nn.custom`;
+            onnxruntime alone cannot run them.
         function: which function of a package with several; its default one when None.
 
     Raises:
@@ -50,7 +53,7 @@ def lift(
     if kind in NETWORKS:
         if function is not None:
             raise UsageError("function-unknown", "a neuralnetwork has no functions", hint="leave the function out")
-        return lift_network(package, strict=strict)
+        return lift_network(package, strict=strict, custom=custom)
     if kind != "mlProgram":
         raise UnsupportedError("lift-format-unsupported", f"a model of kind {kind} cannot be lifted", node=str(path))
     return lift_program(package, function=function, strict=strict, fp16=fp16)

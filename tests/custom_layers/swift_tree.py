@@ -191,7 +191,9 @@ def _rounding(function: Callable[[float], float]) -> Callable[..., float]:
 SWIFT: Mapping[str, Callable[..., Any]] = {
     **{name: _real(getattr(math, name)) for name in ("exp", "log", "pow", "sin", "cos", "tan", "asin", "acos", "atan")},
     **{name: _real(getattr(math, name)) for name in ("sqrt", "sinh", "cosh", "tanh", "erf")},
-    **{name: _rounding(lambda x, f=getattr(math, name): float(f(x))) for name in ("floor", "ceil", "trunc")},
+    "floor": _rounding(lambda x: float(math.floor(x))),
+    "ceil": _rounding(lambda x: float(math.ceil(x))),
+    "trunc": _rounding(lambda x: float(math.trunc(x))),
     "rounded": _rounding(lambda x: float(round(x))),
     "abs": abs,
     "Double": float,

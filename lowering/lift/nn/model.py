@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from coregraft.lowering.lift.lifter import Lifter, Session
+from coregraft.lowering.lift.nn.custom import DOMAIN, is_ours
 from coregraft.lowering.lift.nn.network import Blob, Layer, Network
 from coregraft.lowering.lift.nn.registry import table
 from coregraft.lowering.lift.spec import Package, Slot
@@ -22,8 +23,12 @@ NETWORKS = ("neuralNetwork", "neuralNetworkClassifier", "neuralNetworkRegressor"
 _INT32 = 0x20000 | 32
 
 
-def lift_network(package: Package, *, strict: bool) -> Graph:
+def lift_network(package: Package, *, strict: bool, custom: bool = False) -> Graph:
     """The graph of a model of one of the three kinds of network. Everything in it is fp32.
+
+    Args:
+        strict: refuse what is left undefined.
+        custom: whether custom layers that coregraft made become ops, see :mod:`coregraft.lowering.lift.nn.custom`.
 
     Raises:
         InputError: ``package-broken``.
@@ -31,7 +36,7 @@ def lift_network(package: Package, *, strict: bool) -> Graph:
     """
     model = package.model
     spec = getattr(model, model.WhichOneof("Type"))
-    _require_lifts(spec.layers)
+    _require_lifts(spec.layers, custom)
     # The op set whose indices may be negative, as those of layers may.
     network = Network(Lifter(Session("CoreML5", strict, "exact")))
     outputs = [feature.name for feature in model.description.output]
@@ -44,7 +49,8 @@ def lift_network(package: Package, *, strict: bool) -> Graph:
     graph = network.l.graph
     end = Layer("output", "output", None, tuple(outputs), ())
     graph.set_outputs({name: network.value(network.read(end, name)) for name in outputs})
-    graph.set_opsets({"": required_opset(graph)})
+    ours = {DOMAIN: 1} if any(is_ours(layer) for layer in _walk(spec.layers)) else {}
+    graph.set_opsets({"": required_opset(graph), **ours})
     graph.name = "main"
     graph.graph["producer_name"] = "coregraft"
     graph.graph["lift_warnings"] = tuple(network.l.session.warnings)
@@ -52,7 +58,7 @@ def lift_network(package: Package, *, strict: bool) -> Graph:
     return graph
 
 
-def _require_lifts(messages: Any) -> None:
+def _require_lifts(messages: Any, custom: bool) -> None:
     """Check that every layer can be lifted.
 
     Raises:
@@ -60,7 +66,7 @@ def _require_lifts(messages: Any) -> None:
     """
     missing: dict[str, list[str]] = defaultdict(list)
     for layer in _walk(messages):
-        if layer.kind == "custom":
+        if layer.kind == "custom" and not (custom and is_ours(layer)):
             missing[f"custom layer of class {layer.params.className}"].append(layer.name)
         elif layer.kind not in table():
             missing[layer.kind].append(layer.name)

@@ -167,7 +167,7 @@ class Network:
     ) -> list[Blob]:
         """Run a MIL op: its results."""
         hints = names or [f"{layer.outputs[0] if layer.outputs else layer.name}/{kind}"] * len(dtypes)
-        slots = tuple(Slot(self._fresh(hint), TensorType(dtype)) for hint, dtype in zip(hints, dtypes, strict=True))
+        slots = tuple(Slot(self.fresh(hint), TensorType(dtype)) for hint, dtype in zip(hints, dtypes, strict=True))
         inputs = {key: _refs(value) for key, value in operands.items() if value is not None}
         results = tuple(slot.name for slot in slots)
         mark = self.l.graph.graph.get("next_id", 0)
@@ -188,7 +188,7 @@ class Network:
     def const(self, layer: Layer, value: Any, name: str = "") -> Blob:
         """A constant blob."""
         const = value if isinstance(value, Const) else Const.of(np.asarray(value, np.float32))
-        fresh = self._fresh(name or f"{layer.name}/const")
+        fresh = self.fresh(name or f"{layer.name}/const")
         op = MilOp("const", layer.name, {"val": (const,)}, (Slot(fresh, const.type),))
         self.l.run(Block((), (op,), ()))
         self.types[fresh] = const.type
@@ -233,7 +233,7 @@ class Network:
     def warn(self, layer: Layer, text: str) -> None:
         self.l.warn(_stand_in(layer), text)
 
-    def _fresh(self, hint: str) -> str:
+    def fresh(self, hint: str) -> str:
         """A MIL name that no network has, taken from now on."""
         name, n = hint, 1
         while name in self.types:

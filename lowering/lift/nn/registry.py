@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 LayerFn = Callable[["Network", "Layer"], None]
 
 _TABLE: dict[str, LayerFn] = {}
-_TOPICS = ("control", "elementwise", "recurrent", "spatial", "tensor", "windows")
+_TOPICS = ("control", "custom", "elementwise", "recurrent", "spatial", "tensor", "windows")
 
 
 def layers(*kinds: str) -> Callable[[LayerFn], LayerFn]:

@@ -2,4 +2,8 @@
 
 from coregraft.rewriter.registry import Plugin
 
-PLUGIN = Plugin("example", passes={"square-to-mul": "coregraft_example.square_to_mul:SquareToMul"})
+PLUGIN = Plugin(
+    "example",
+    passes={"square-to-mul": "coregraft_example.square_to_mul:SquareToMul"},
+    custom_layers={"squash": "coregraft_example.layers:register"},
+)
