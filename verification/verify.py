@@ -1,7 +1,8 @@
 """Does a package compute what the model it was made from computes?
 
-The source runs in onnxruntime with its own rewrites off. The package runs the same way, lifted back to ONNX. Several
-draws of seeded inputs; every output; every layer, where asked.
+The source runs in onnxruntime with its own rewrites off. The package runs the same way, lifted back to ONNX; on macOS
+it can run in Core ML too, the same report side by side. Several draws of seeded inputs; every output; every layer, where
+asked.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ class Verification:
         drift: for each value that both sides have, where it was asked for; in program order.
         inputs: what each input was taken to hold.
         warnings: where Core ML leaves a case undefined, by the lift.
+        devices: the same as ``outputs``, for each device that Core ML itself was asked for.
     """
 
     ok: bool
@@ -49,6 +51,7 @@ class Verification:
     drift: Drift | None
     inputs: Mapping[str, str]
     warnings: Sequence[str] = field(default_factory=tuple)
+    devices: Mapping[str, Sequence[Comparison]] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         return {
@@ -59,6 +62,7 @@ class Verification:
             "drift": None if self.drift is None else self.drift.as_dict(),
             "inputs": dict(self.inputs),
             "warnings": list(self.warnings),
+            "devices": {name: [c.as_dict() for c in found] for name, found in self.devices.items()},
         }
 
 
@@ -71,6 +75,7 @@ def verify(
     layers: bool = True,
     tolerance: Tolerance | None = None,
     seed: int = 0,
+    devices: Sequence[str] = (),
 ) -> Verification:
     """Compare a package with the model it was made from.
 
@@ -81,9 +86,10 @@ def verify(
         draws: how many draws of seeded inputs.
         layers: also compare values inside, on the first draw.
         tolerance: in place of that of the package's precision.
+        devices: ``cpu``, ``gpu``, ``ane`` or ``all``: also run the package in Core ML there (macOS).
 
     Raises:
-        UsageError: ``inputs-mismatch``, ``package-mismatch``.
+        UsageError: ``inputs-mismatch``, ``package-mismatch``; ``device-unknown``, ``device-unavailable``.
         InputError: source or package cannot be read; ``source-unrunnable``.
         UnsupportedError: ``lift-op-unsupported``.
     """
@@ -100,7 +106,9 @@ def verify(
     bounded = bounded_values(graph)
     worst: dict[str, Comparison] = {}
     values: dict[str, Comparison] = {}
+    references: list[dict[str, Array]] = []
     for i, (wanted, found) in enumerate(sides.run(outputs, chunks[0])):
+        references.append({public: wanted[graph.outputs[public]] for public in features.outputs})
         for public, (ours, theirs) in zip(features.outputs, outputs, strict=True):
             now = compare(public, wanted[ours], found[theirs], allowed, bounded=ours in bounded)
             if public not in worst or _worse(now, worst[public]):
@@ -109,15 +117,44 @@ def verify(
             values |= _compared(chunks[0], wanted, found, allowed, bounded, precision)
     for chunk in chunks[1:]:
         values |= _compared(chunk, *sides.run([], chunk)[0], allowed, bounded, precision)
+    on_device = {d: _on_device(package, d, lifted, features, feeds, references, allowed) for d in devices}
     return Verification(
-        ok=all(c.ok for c in worst.values()),
+        ok=all(c.ok for found in (worst.values(), *on_device.values()) for c in found),
         precision=precision,
         tolerance=allowed,
         outputs=tuple(worst.values()),
         drift=drift(graph, values) if layers else None,
         inputs=dict.fromkeys(graph.inputs, "given") if inputs is not None else _said(graph),
         warnings=tuple(lifted.graph.get("lift_warnings", ())),
+        devices=on_device,
     )
+
+
+def _on_device(
+    package: str | Path | Graph,
+    device: str,
+    lifted: Graph,
+    features: Features,
+    feeds: Sequence[Mapping[str, Array]],
+    references: Sequence[Mapping[str, Array]],
+    allowed: Tolerance,
+) -> tuple[Comparison, ...]:
+    """For each output the worst comparison of what Core ML computes on a device with the source."""
+    from coregraft.verification.device import predict
+
+    if isinstance(package, Graph):
+        raise UsageError("device-unavailable", "a lifted graph does not run in Core ML", hint="give the package's path")
+    found = predict(Path(package), [features.translate(feed, lifted) for feed in feeds], device)
+    worst: dict[str, Comparison] = {}
+    for wanted, got in zip(references, found, strict=True):
+        for public, feature in features.outputs.items():
+            if feature not in got:
+                worst[public] = Comparison(public, False, f'Core ML has no output "{feature}"')
+                continue
+            now = compare(public, wanted[public], got[feature], allowed)
+            if public not in worst or _worse(now, worst[public]):
+                worst[public] = now
+    return tuple(worst.values())
 
 
 @dataclass(frozen=True)

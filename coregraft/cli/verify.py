@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 @click.option("--seed", default=0, show_default=True, help="Seed of the first draw.")
 @click.option("--tolerance", type=float, help="Relative L2 allowed; default 1e-4 for fp32, 2e-2 for fp16 packages.")
 @click.option("--layers/--no-layers", default=True, help="Compare values inside, too.")
+@click.option(
+    "--device", "devices", multiple=True, help="Also run in Core ML itself on cpu, gpu, ane or all (macOS). Repeatable."
+)
 @click.option("--plot", metavar="FILE.svg", help="Plot the drift per layer.")
 @json_option
 def command(
@@ -32,6 +35,7 @@ def command(
     seed: int,
     tolerance: float | None,
     layers: bool,
+    devices: tuple[str, ...],
     plot: str | None,
     as_json: bool,
 ) -> None:
@@ -55,7 +59,7 @@ def command(
             if is_parts(package):
                 done = verify_parts(model, package, **options)
             else:
-                done = verify(model, package, layers=layers, **options)
+                done = verify(model, package, layers=layers, devices=devices, **options)
             if plot and done.drift is not None:
                 from coregraft.verification.plot import svg
 
@@ -114,6 +118,10 @@ def show(done: Verification) -> None:
         error = c.relative_l2 if c.relative_l2 is not None else c.mismatches
         figures = (error, c.max_abs, c.snr_db, c.cosine, c.argmax_agreement)
         table.add_row(c.name, "ok" if c.ok else "WRONG", *(_g(figure) for figure in figures))
+    for device, found in done.devices.items():
+        for c in found:
+            figures = (c.relative_l2, c.max_abs, c.snr_db, c.cosine, c.argmax_agreement)
+            table.add_row(f"{c.name} on {device}", "ok" if c.ok else "WRONG", *(_g(figure) for figure in figures))
     console(140).print(table)
     for c in done.outputs:
         if c.why:
