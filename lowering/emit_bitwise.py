@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 def bitwise_not(b: Emitter, op: Op) -> Any:
     """``-x - 1``; for an unsigned type, the greatest number less x."""
     x, dtype = b.var(op.inputs[0]), b.type(op.inputs[0]).dtype
+    integers.need_bits(b, op, dtype.bits)
     if not integers.is_unsigned(dtype):
         return b.mb.sub(x=np.int32(-1), y=x, name=b.name(op))
     if not integers.is_narrow(dtype):
@@ -28,6 +29,7 @@ def bitwise_not(b: Emitter, op: Op) -> Any:
 def bitwise(b: Emitter, op: Op) -> Any:
     """Bit by bit along a new last axis, then weighed and summed."""
     mb, dtype = b.mb, b.type(op.outputs[0]).dtype
+    integers.need_bits(b, op, dtype.bits)
     rank = b.type(op.outputs[0]).rank
     if rank is None or rank > 4:
         b.refuse(op, "its bits need an axis of their own, and a tensor of rank 5 has none left")
@@ -63,6 +65,7 @@ def _combine(b: Emitter, op: Op, x: Any, y: Any) -> Any:
 def bit_shift(b: Emitter, op: Op) -> Any:
     """Multiplication or division by powers of two. A shift by the width or more, or by less than 0, loses every bit."""
     x, dtype = b.var(op.inputs[0]), b.type(op.inputs[0]).dtype
+    integers.need_bits(b, op, dtype.bits)
     right = b.attr(op, "direction") in ("RIGHT", b"RIGHT")
     if not integers.is_narrow(dtype):
         emit = b.mb.floor_div if right else b.mb.mul

@@ -132,6 +132,7 @@ def arithmetic(b: Emitter, op: Op) -> Any:
     if not integers.is_narrow(dtype):
         return emit(x=x, y=y, name=b.name(op))
     if op.type == "Mul":
+        integers.need_bits(b, op, 2 * dtype.bits)
         return integers.product(b, x, y, dtype, b.name(op))
     low, high = integers.limits(dtype)
     reach = (2 * low, 2 * high) if op.type == "Add" else (low - high, high - low)

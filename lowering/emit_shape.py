@@ -95,13 +95,15 @@ def squeeze(b: Emitter, op: Op) -> Any:
 
 @lower("Unsqueeze")
 def unsqueeze(b: Emitter, op: Op) -> Any:
-    """``expand_dims``."""
+    """``expand_dims``; ``reshape`` for a scalar, which has the shape (1,) in a neuralnetwork."""
     x = b.var(op.inputs[0])
     axes = b.need_const(op, 1, "axes")
     if axes is None or not axes.size:
         return x
     rank = x.rank + axes.size
     _check_rank(b, op, rank)
+    if not x.rank:
+        return reshape(b, x, (1,) * rank, b.name(op))
     chosen = sorted(axis_of(b, op, int(a), rank) for a in axes.ravel())
     return b.mb.expand_dims(x=x, axes=np.array(chosen, np.int32), name=b.name(op))
 

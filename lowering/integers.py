@@ -27,6 +27,8 @@ _MOVES = {
     "Expand": (0,), "Tile": (0,), "Slice": (0,), "Gather": (0,), "GatherElements": (0,), "GatherND": (0,),
     "Split": (0,), "Where": (1, 2), "Cast": (0,),
 }  # fmt: skip
+#: Bits of an integer that fp32 holds exactly.
+_FLOAT_BITS = 24
 _ALL_OPERANDS = frozenset({"Add", "Mul", "Concat", "Min", "Sum", "ReduceSum", "ReduceMax", "ReduceMin"})
 
 
@@ -59,6 +61,17 @@ def wrap(b: Emitter, var: Any, dtype: DType, low: int, high: int, name: str | No
     if not least:
         return b.mb.mod(x=lifted, y=np.int32(size), **named(name))
     return b.mb.add(x=b.mb.mod(x=lifted, y=np.int32(size)), y=np.int32(least), **named(name))
+
+
+def need_bits(b: Emitter, op: Op, bits: int) -> None:
+    """Check that integers of so many bits are computed exactly.
+
+    Raises:
+        UnsupportedError: ``op-unsupported``: a neuralnetwork computes in fp32, whatever the element type.
+    """
+    if b.target.format == "neuralnetwork" and bits > _FLOAT_BITS:
+        b.refuse(op, f"a neuralnetwork holds integers in fp32, which has {_FLOAT_BITS} bits, not {bits}",
+                 "--format mlprogram")  # fmt: skip
 
 
 def product(b: Emitter, x: Any, y: Any, dtype: DType, name: str) -> Any:

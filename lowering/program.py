@@ -246,7 +246,11 @@ def _leave(emitter: Emitter, graph: Graph, public: str, feature: str) -> tuple[A
     mb = emitter.mb
     if kind.rank == 0:
         last = outer is emitter.dtype(value)
-        var = mb.expand_dims(x=var, axes=[0], name=feature if last else emitter.names.take(f"{feature}_tensor"))
+        name = feature if last else emitter.names.take(f"{feature}_tensor")
+        if emitter.target.format == "mlprogram":
+            var = mb.expand_dims(x=var, axes=[0], name=name)
+        else:  # which has no scalars: the value has the shape (1,) already, and would get another dim
+            var = mb.reshape(x=var, shape=[1], name=name)
     if outer is not emitter.dtype(value):
         var = mb.cast(x=var, dtype=MIL_NAMES[outer], name=feature)
     if var.name != feature or var.op is None or var.op.op_type == "const":
