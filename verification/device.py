@@ -40,7 +40,7 @@ def predict(package: Path, feeds: Sequence[Mapping[str, Array]], unit: str) -> l
         raise UsageError("device-unavailable", "Core ML runs on macOS only", hint="leave --device out")
     with tempfile.TemporaryDirectory() as folder:
         for i, feed in enumerate(feeds):
-            np.savez(Path(folder) / f"in{i}.npz", **dict(feed))  # type: ignore[arg-type]
+            np.savez(Path(folder) / f"in{i}.npz", **dict(feed))
         done = subprocess.run([*CHILD, str(package), folder, UNITS[unit]], capture_output=True, text=True)
         if done.returncode:
             raise UnsupportedError("device-failed", f"on {unit}: {_why(done)}", node=str(package))
@@ -66,7 +66,7 @@ def _child(package: str, folder: str, unit: str) -> None:
     model = ct.models.MLModel(package, compute_units=ct.ComputeUnit[unit])
     for path in sorted(Path(folder).glob("in*.npz")):
         found = {name: np.asarray(value) for name, value in model.predict(_read(path)).items()}
-        np.savez(path.with_name(path.name.replace("in", "out", 1)), **found)
+        np.savez(path.with_name(path.name.replace("in", "out", 1)), **found)  # type: ignore[arg-type]
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from coregraft.custom_layers.bundle import Divided, keep_classes, parts_path
 from coregraft.lowering import package
 from coregraft.lowering.convert import Conversion
 from coregraft.rewriter.errors import CoregraftError, UsageError
+from coregraft.verification.network import verify_network
 from coregraft.verification.parts import verify_parts
 from coregraft.verification.verify import Verification, verify
 
@@ -67,7 +68,7 @@ def save_verified(source: Any, done: Conversion, path: str | Path, *, draws: int
         try:
             found = _verified(source, done, fresh, draws, seed)
             exact = found if found.ok or found.precision == "fp32" else _without_rounding(source, done, fresh, seed)
-            if not found.ok and not isinstance(done, Divided):
+            if not found.ok and not isinstance(done, Divided) and not _has_layers(done):
                 found = verify(source, fresh, draws=1, seed=seed, layers=True)
         except CoregraftError as error:
             if error.code not in _UNVERIFIABLE:
@@ -86,7 +87,13 @@ def save_verified(source: Any, done: Conversion, path: str | Path, *, draws: int
 def _verified(source: Any, done: Conversion, fresh: Path, draws: int, seed: int) -> Verification:
     if isinstance(done, Divided):
         return verify_parts(source, fresh, draws=draws, seed=seed, references=done.references)
+    if _has_layers(done):
+        return verify_network(source, fresh, draws=draws, seed=seed)
     return verify(source, fresh, draws=draws, seed=seed, layers=False)
+
+
+def _has_layers(done: Conversion) -> bool:
+    return any(entry["rung"] == "custom-layer" for entry in done.report.fallbacks)
 
 
 def _without_rounding(source: Any, done: Conversion, fresh: Path, seed: int) -> Verification:

@@ -43,12 +43,15 @@ the conformance run; do not edit.
 def page() -> str:
     """The text of the page."""
     record = Ratchet.load(FILES["mlprogram"])
-    lines = [_HEAD, "## All cases", "", "| form | within reach | right | refused | share right |"]
-    lines.append("| -- | -- | -- | -- | -- |")
-    for form in FORMS:
-        f = record.figures(form)
-        right, refused = f.get("right within reach", 0), f.get("refused within reach", 0)
-        lines.append(f"| {form} | {f['within reach']} | {right} | {refused} | {100 * record.share(form):.1f} % |")
+    lines = [_HEAD, "## All cases", "", "| format | form | within reach | right | refused | share right |"]
+    lines.append("| -- | -- | -- | -- | -- | -- |")
+    for format, path in FILES.items():
+        of_format = Ratchet.load(path)
+        for form in FORMS:
+            f = of_format.figures(form)
+            right, refused = f.get("right within reach", 0), f.get("refused within reach", 0)
+            share = f"{100 * of_format.share(form):.1f} %"
+            lines.append(f"| {format} | {form} | {f['within reach']} | {right} | {refused} | {share} |")
     roads = _roads()
     cases = _cases(record)
     for domain, title in _DOMAINS.items():

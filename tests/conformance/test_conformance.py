@@ -75,14 +75,16 @@ def test_no_case_of_the_sample_gets_worse(part: int) -> None:
     assert not lines, "\n".join([*lines, *(details[line.split(" ")[0]] for line in lines)])
 
 
-def test_the_record_is_of_this_suite() -> None:
-    record = _record()
+@pytest.mark.parametrize("format", FILES)
+def test_the_record_is_of_this_suite(format: str) -> None:
+    record = Ratchet.load(FILES[format])
     assert (record.onnx, record.target) == (onnx.__version__, TARGET)
     assert dict(record.families) == {case.id: case.family for case in cases("shipped")}
 
 
-def test_nothing_on_record_is_wrong() -> None:
-    assert [key for key, entry in _record().entries.items() if not rank(entry.status)] == []
+@pytest.mark.parametrize("format", FILES)
+def test_nothing_on_record_is_wrong(format: str) -> None:
+    assert [key for key, entry in Ratchet.load(FILES[format]).entries.items() if not rank(entry.status)] == []
 
 
 @pytest.mark.parametrize("form", FORMS)

@@ -15,6 +15,7 @@ from coregraft.lowering.convert import convert
 from coregraft.lowering.lift import lift
 from coregraft.rewriter.errors import UnsupportedError, UsageError
 from coregraft.rewriter.onnx_io.text import parse
+from coregraft.verification.gate import save_verified
 from tests.custom_layers import island_models as models
 from tests.custom_layers.swift_tree import problems
 
@@ -154,3 +155,23 @@ def test_owning_needs_an_op_and_a_format() -> None:
         with pytest.raises(UsageError) as error:
             convert(g, **options)  # type: ignore[arg-type]
         assert error.value.code == code
+
+
+def test_a_conversion_with_layers_is_verified(tmp_path: Path) -> None:
+    register_layer(ACME, "Swish", parameters={"a": float}, elementwise="x * sigmoid(a * x)")
+    text = f"opset 17\nopset {ACME} 1\ninput x: float[n,3]\nb = {ACME}.Swish(x, a=2.0)\ny = Exp(b)\noutput y\n"
+    g = parse(text)
+    done = convert(g, format="neuralnetwork", dims={"n": 2})
+    gate = save_verified(g, done, tmp_path / "net.mlmodel")
+    assert gate.passed and gate.verification is not None and gate.verification.ok and gate.warnings == ()
+    other = parse(text.replace("Exp", "Neg"))
+    wrong = save_verified(other, done, tmp_path / "wrong.mlmodel")
+    assert not wrong.passed and (tmp_path / "wrong.mlmodel.failed").exists()
+    assert not (tmp_path / "wrong.mlmodel").exists() and not (tmp_path / "WrongCustomLayers").exists()
+
+
+def test_a_conversion_with_layers_nobody_can_run_is_written_with_a_warning(tmp_path: Path) -> None:
+    g = parse(f"opset 17\nopset {ACME} 1\ninput x: float[2]\ny: float[2] = {ACME}.Odd(x)\noutput y\n")
+    gate = save_verified(g, convert(g, format="neuralnetwork"), tmp_path / "net.mlmodel")
+    assert gate.passed and gate.verification is None and "reference" in gate.warnings[0]
+    assert (tmp_path / "NetCustomLayers/Sources/NetCustomLayers/ComAcmeOdd.swift").exists()

@@ -37,7 +37,7 @@ def package(tmp_path: Path) -> Path:
 def replace_child(monkeypatch: pytest.MonkeyPatch, folder: Path, script: str) -> None:
     (folder / "child.py").write_text(script)
     monkeypatch.setattr(device, "CHILD", (sys.executable, str(folder / "child.py")))
-    monkeypatch.setattr(device.sys, "platform", "darwin")
+    monkeypatch.setattr(sys, "platform", "darwin")
 
 
 @pytest.mark.parametrize(("factor", "ok"), [(2.0, True), (2.1, False)])
@@ -66,7 +66,7 @@ def test_unknown_and_unavailable_devices(package: Path, monkeypatch: pytest.Monk
     with pytest.raises(CoregraftError) as caught:
         device.predict(package, [{"x": np.zeros((2, 3), np.float32)}], "tpu")
     assert caught.value.code == "device-unknown"
-    monkeypatch.setattr(device.sys, "platform", "linux")
+    monkeypatch.setattr(sys, "platform", "linux")
     with pytest.raises(CoregraftError) as caught:
         device.predict(package, [{"x": np.zeros((2, 3), np.float32)}], "cpu")
     assert caught.value.code == "device-unavailable"
