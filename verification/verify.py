@@ -1,8 +1,7 @@
 """Does a package compute what the model it was made from computes?
 
-The source runs in onnxruntime with its own rewrites off. The package runs the same way, lifted back to ONNX; on
-macOS it can run in Core ML too, the same report side by side. Several draws of seeded inputs; every output; every layer,
-where asked.
+The source runs in onnxruntime with its own rewrites off. The package runs the same way, lifted back to ONNX; on macOS
+it can run in Core ML too, side by side. Several draws of seeded inputs; every output; every layer, where asked.
 """
 
 from __future__ import annotations
