@@ -183,7 +183,7 @@ FUNCTIONS: Mapping[str, Function] = {
     "and": Function(2, "bool", "bool", np.logical_and, "({0} && {1})"),
     "or": Function(2, "bool", "bool", np.logical_or, "({0} || {1})"),
     "not": Function(1, "bool", "bool", np.logical_not, "(!{0})"),
-    "where": Function(3, "select", "same", np.where, "({0} ? {1} : {2})", metal="select({2}, {1}, {0})"),
+    "where": Function(3, "select", "same", np.where, "({0} ? {1} : {2})", metal=""),
     "min": Function(-1, "same", "same", _folded(np.minimum), "least({args})", "min({args})", ""),
     "max": Function(-1, "same", "same", _folded(np.maximum), "greatest({args})", "max({args})", ""),
     "abs": Function(1, "same", "same", np.abs, "abs({0})"),

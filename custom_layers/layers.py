@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from coregraft.custom_layers import own
-from coregraft.custom_layers.registry import default_class
+from coregraft.custom_layers.registry import default_class, registered
 from coregraft.custom_layers.use import INPUT_SHAPES, OPERANDS, OUTPUT_SHAPES, Use, use_of
 from coregraft.rewriter.graph import Graph, Op
 from coregraft.rewriter.types import Const, TensorType
@@ -31,8 +31,6 @@ def register() -> None:
 
 def class_name(op: Op) -> str:
     """The Swift and Objective-C name of the class of an op: ``com.acme`` ``FancyOp`` is ``ComAcmeFancyOp``."""
-    from coregraft.custom_layers.registry import registered
-
     layer = registered(op.domain, op.type)
     return default_class(op.domain, op.type) if layer is None else layer.swift_class
 

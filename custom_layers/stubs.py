@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from coregraft.custom_layers.bodies import Elementwise, Gather, Reduction, elements_of, swift_body
+from coregraft.custom_layers.expressions import Element, Fetch, Rank, Size, walk
 from coregraft.custom_layers.registry import CustomLayer
 from coregraft.custom_layers.shape_rules import inputs_of, swift_shape
 from coregraft.custom_layers.spelling import metal
@@ -230,8 +231,6 @@ def _is_real(dtype: DType) -> bool:
 
 
 def _mentioned(body: Elementwise | Gather | Reduction) -> set[str]:
-    from coregraft.custom_layers.expressions import Element, Fetch, Rank, Size, walk
-
     formulas = [body.of, body.then] if isinstance(body, Reduction) else [body.formula]
     return {p.input for f in formulas for p in walk(f) if isinstance(p, Element | Fetch | Size | Rank)}
 
