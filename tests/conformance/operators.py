@@ -45,13 +45,13 @@ def page() -> str:
     record = Ratchet.load(FILES["mlprogram"])
     lines = [_HEAD, "## All cases", "", "| format | form | within reach | right | refused | share right |"]
     lines.append("| -- | -- | -- | -- | -- | -- |")
-    for format, path in FILES.items():
+    for kind, path in FILES.items():
         of_format = Ratchet.load(path)
         for form in FORMS:
             f = of_format.figures(form)
             right, refused = f.get("right within reach", 0), f.get("refused within reach", 0)
             share = f"{100 * of_format.share(form):.1f} %"
-            lines.append(f"| {format} | {form} | {f['within reach']} | {right} | {refused} | {share} |")
+            lines.append(f"| {kind} | {form} | {f['within reach']} | {right} | {refused} | {share} |")
     roads = _roads()
     cases = _cases(record)
     for domain, title in _DOMAINS.items():
