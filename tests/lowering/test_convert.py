@@ -158,7 +158,9 @@ def test_an_unknown_op_becomes_a_custom_layer(tmp_path: Path) -> None:
     assert {"Package.swift", "ComAcmeFancy.swift", "ComAcmeFancyTests.swift"} <= {p.name for p in written}
     layer = next(x for x in done.model.get_spec().neuralNetwork.layers if x.WhichOneof("layer") == "custom")
     assert layer.custom.className == "ComAcmeFancy"
-    assert done.report.fallbacks == [{"op": 'com.acme.Fancy "f"', "rung": "custom-layer", "class": "ComAcmeFancy"}]
+    (entry,) = done.report.fallbacks
+    assert (entry["op"], entry["rung"], entry["class"]) == ('com.acme.Fancy "f"', "custom-layer", "ComAcmeFancy")
+    assert "Neural Engine" in entry["cost"]
     assert "ComAcmeFancy" in done.report.warnings[0]
 
 
