@@ -22,7 +22,7 @@ from coregraft.rewriter.types import Array, Const
 
 SCHEMA_VERSION = 1
 #: Relative L2 that a golden vector allows, by precision; those of ``coregraft verify``.
-TOLERANCES = {"fp32": 1e-4, "fp16": 2e-2, "mixed": 2e-2}
+TOLERANCES = {"fp32": 1e-4, "fp16": 2e-2}
 Json = dict[str, Any]
 
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import onnx
     import onnx_graphsurgeon as gs
 
-Precision = Literal["fp16", "fp32", "mixed"]
+Precision = Literal["fp16", "fp32"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
 
@@ -101,7 +101,7 @@ def convert(
     Args:
         source: path of an ``.onnx`` file, ``ModelProto``, onnx-graphsurgeon graph, or :class:`Graph`; not changed.
         target: deployment target, ``iOS15`` to ``iOS26``.
-        precision: ``fp16``, ``fp32`` or ``mixed``; a neuralnetwork has no precision of its own and gets fp32.
+        precision: ``fp16`` or ``fp32``; a neuralnetwork has no precision of its own and gets fp32.
         format: ``mlprogram`` or ``neuralnetwork``.
         dims: sizes of symbolic dims by name.
         shapes: shapes of inputs by name.

@@ -9,7 +9,7 @@ from typing import Literal
 
 from coregraft.rewriter.target import Target
 
-Precision = Literal["fp16", "fp32", "mixed"]
+Precision = Literal["fp16", "fp32"]
 
 #: The model's own functions and control flow dissolved, constants folded, shapes worked out.
 NORMALISE = ("inline-functions{missing-ops=false}", "cleanup")
