@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--update", action="store_true", help="write the results into the record")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes")
     options = parser.parse_args(arguments)
-    _quiet()
+    quiet()
     chosen = [c for c in cases("shipped") if options.select in c.id or options.select == c.family]
     results = _run(chosen, options.format, options.jobs)
     found = {(case.id, form): results[case.id][form] for case in chosen for form in FORMS}
@@ -80,7 +80,7 @@ def _one(index: int) -> tuple[int, dict[Form, tuple[Entry, str]]]:
     return index, tried(_WORK[index], _FORMAT)
 
 
-def _quiet() -> None:
+def quiet() -> None:
     """One thread a process, and nothing but results on the terminal."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     warnings.simplefilter("ignore")

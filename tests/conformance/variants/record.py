@@ -1,0 +1,53 @@
+"""The committed results of the variants: how many were tried, and each that is not right; they only get better."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.conformance.outcome import rank
+
+FILE = Path(__file__).with_name("record.json")
+FORMATS = ("mlprogram", "neuralnetwork")
+
+
+@dataclass(frozen=True)
+class FamilyRecord:
+    """What is on record of the variants of one op.
+
+    Attributes:
+        tried: how many there are that a reference can run.
+        missed: by format, the variants that are not right, with what became of them.
+    """
+
+    tried: int
+    missed: Mapping[str, Mapping[str, str]]
+
+    def right(self, format: str) -> int:
+        """How many are right."""
+        return self.tried - len(self.missed[format])
+
+
+def load() -> dict[str, FamilyRecord]:
+    """The record by op; empty where there is none yet."""
+    if not FILE.exists():
+        return {}
+    data = json.loads(FILE.read_text(encoding="utf-8"))
+    return {name: FamilyRecord(row["tried"], {f: row.get(f, {}) for f in FORMATS}) for name, row in data.items()}
+
+
+def save(record: Mapping[str, FamilyRecord]) -> None:
+    """Write the record, one variant a line."""
+    data = {name: {"tried": r.tried, **{f: dict(m) for f, m in r.missed.items() if m}} for name, r in record.items()}
+    FILE.write_text(json.dumps(data, indent=0, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def worse(name: str, format: str, old: FamilyRecord | None, found: Mapping[str, str]) -> Iterator[str]:
+    """The variants that got worse, in words; a new one may be refused but not wrong."""
+    missed = old.missed[format] if old is not None else {}
+    for label, status in found.items():
+        before = missed.get(label, "right" if old is not None else "refused")
+        if rank(status) < rank(before):
+            yield f"{name} {label} ({format}): {before} became {status}"
