@@ -186,6 +186,8 @@ class Rewriter:
         if a == b:
             return
         self._check_same_type(a, b)
+        if self.graph._pred[b]:  # what was known of the one holds for the other; inputs and constants say it themselves
+            self.set_type(b, self._merged(a, b))
         for user in self.graph.users(a):
             self._set_op(user, _renamed(self.graph.op(user), a, b))
             self.touched.append(user)
@@ -283,7 +285,7 @@ class Rewriter:
         # A new result takes the old name, so that names stay what the source model called them.
         for b, a in names.items():
             old_producer = self.graph.producer(a)
-            kind = self.graph.type_of(b) or self.graph.type_of(a)
+            kind = self._merged(a, b)
             if old_producer is not None:
                 self._detach_output(old_producer, a, first_new, op_ids)
             self._rename_output(b, a)
@@ -422,6 +424,12 @@ class Rewriter:
         for value, kind in zip(op.outputs, infer_op_types(self.graph, op_id), strict=False):
             if value and kind is not None and self.graph.type_of(value) is None:
                 self.set_type(value, kind)
+
+    def _merged(self, old: str, new: str) -> ValueType | None:
+        """What is known of two values that are the same one."""
+        from coregraft.rewriter.shapes import completed
+
+        return completed(self.graph.type_of(new), self.graph.type_of(old))
 
     def _check_same_type(self, old: str, new: str) -> None:
         a, b = self.graph.type_of(old), self.graph.type_of(new)
