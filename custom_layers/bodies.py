@@ -12,17 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from coregraft.custom_layers.expressions import (
-    Element,
-    Fetch,
-    Node,
-    Scope,
-    Values,
-    bad,
-    compute,
-    parse,
-    walk,
-)
+from coregraft.custom_layers.computation import Values, compute
+from coregraft.custom_layers.expressions import Scope, bad, parse
+from coregraft.custom_layers.formulas import Element, Fetch, Node, walk
 from coregraft.custom_layers.shape_rules import (
     Broadcast,
     Reduced,

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from coregraft.custom_layers.cut import eager_steps
-from coregraft.custom_layers.registry import Reference, reference_for
+from coregraft.custom_layers.layer import Reference
+from coregraft.custom_layers.registry import reference_for
 from coregraft.rewriter import execute, schema
 from coregraft.rewriter.errors import UnsupportedError, UsageError
 from coregraft.rewriter.graph import Graph, Op

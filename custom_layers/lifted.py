@@ -11,7 +11,8 @@ import numpy as np
 
 from coregraft.custom_layers import parameters as params
 from coregraft.custom_layers.evaluate import NO_REFERENCES, Interpreter, References
-from coregraft.custom_layers.registry import Reference, reference_for, registered
+from coregraft.custom_layers.layer import Reference
+from coregraft.custom_layers.registry import reference_for, registered
 from coregraft.custom_layers.use import INPUT_TYPES, OPERANDS, OUTPUT_SHAPES
 from coregraft.lowering.lift import lift
 from coregraft.lowering.lift.nn.custom import DOMAIN, OP

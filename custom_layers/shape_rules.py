@@ -11,21 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from coregraft.custom_layers.expressions import (
-    Call,
-    Node,
-    Number,
-    ParameterItem,
-    Rank,
-    Scope,
-    Size,
-    Values,
-    bad,
-    compute,
-    read,
-    tree_of,
-    walk,
-)
+from coregraft.custom_layers.computation import Values, compute
+from coregraft.custom_layers.expressions import Scope, bad, read, tree_of
+from coregraft.custom_layers.formulas import Call, Node, Number, ParameterItem, Rank, Size, walk
 from coregraft.custom_layers.spelling import Spell, swift
 from coregraft.rewriter.shapes import dim_expr
 from coregraft.rewriter.shapes.dim_expr import Poly

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from coregraft.custom_layers.expressions import (
+from coregraft.custom_layers.formulas import (
     FUNCTIONS,
     Call,
     Coordinate,
@@ -18,6 +18,7 @@ from coregraft.custom_layers.expressions import (
     ParameterItem,
     Rank,
     Size,
+    argument_kinds,
     kind_of,
     walk,
 )
@@ -58,23 +59,14 @@ def swift(node: Node, spell: Spell, want: str | None = None, *, outside: float |
             places = ", ".join(swift(i, spell, "int", outside=outside) for i in index)
             beyond = "" if outside is None else f", outside: {outside!r}"
             return f"{spell('tensor', name)}.value(at: [{places}]{beyond})"
-        case Call(function=name, args=args):
-            return _call(name, args, spell, want, outside)
+        case Call():
+            return _call(node, spell, want, outside)
 
 
-def _call(name: str, args: tuple[Node, ...], spell: Spell, want: str, outside: float | None) -> str:
-    function = FUNCTIONS[name]
-    if function.takes == "bool":
-        wants = ["bool"] * len(args)
-    elif function.takes == "select":
-        wants = ["bool", want, want]
-    elif function.takes == "real":
-        wants = ["real"] * len(args)
-    elif function.gives == "bool":
-        wants = ["int" if all(kind_of(a) == "int" for a in args) else "real"] * len(args)
-    else:
-        wants = [want] * len(args)
-    texts = [swift(a, spell, w, outside=outside) for a, w in zip(args, wants, strict=True)]
+def _call(call: Call, spell: Spell, want: str, outside: float | None) -> str:
+    function = FUNCTIONS[call.function]
+    wants = argument_kinds(call, want)
+    texts = [swift(a, spell, w, outside=outside) for a, w in zip(call.args, wants, strict=True)]
     integral = function.gives == "same" and want == "int" and function.swift_int is not None
     form = function.swift_int if integral else function.swift
     assert form is not None

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from coregraft.custom_layers.bodies import Elementwise, Gather, Reduction, elements_of, swift_body
-from coregraft.custom_layers.expressions import Element, Fetch, Rank, Size, walk
-from coregraft.custom_layers.registry import CustomLayer
+from coregraft.custom_layers.formulas import Element, Fetch, Rank, Size, walk
+from coregraft.custom_layers.layer import CustomLayer
 from coregraft.custom_layers.shape_rules import inputs_of, swift_shape
 from coregraft.custom_layers.spelling import metal
 from coregraft.custom_layers.use import Setting, Use

@@ -21,7 +21,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from coregraft.custom_layers.registry import CustomLayer, layers, register_layer
+from coregraft.custom_layers.layer import CustomLayer
+from coregraft.custom_layers.registry import layers, register_layer
 from coregraft.rewriter.errors import InputError, UsageError
 
 _MAX_BYTES = 1 << 20

@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from coregraft.custom_layers import parameters as params
-from coregraft.custom_layers.registry import CustomLayer, default_class, mismatch, registered
+from coregraft.custom_layers.layer import CustomLayer, mismatch
+from coregraft.custom_layers.registry import default_class, registered
 from coregraft.rewriter import schema
 from coregraft.rewriter.errors import UnsupportedError
 from coregraft.rewriter.graph import Graph, Op

@@ -10,7 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from coregraft.custom_layers.expressions import FUNCTIONS, Scope, Values, compute, parse
+from coregraft.custom_layers.computation import Values, compute
+from coregraft.custom_layers.expressions import Scope, parse
+from coregraft.custom_layers.formulas import FUNCTIONS
 from coregraft.custom_layers.spelling import metal, swift
 from coregraft.rewriter.errors import UsageError
 from tests.custom_layers.swift_tree import SWIFT, evaluate
