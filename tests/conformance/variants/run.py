@@ -13,10 +13,10 @@ import sys
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 
-from tests.conformance.outcome import Outcome, outcome, rank
+from tests.conformance.outcome import Outcome, rank
 from tests.conformance.run import quiet
 from tests.conformance.variants import record
-from tests.conformance.variants.variant import case, families, labelled
+from tests.conformance.variants.variant import attempt, case, families, labelled
 
 #: Causes that are printed of a family, and variants of a cause.
 _SHOWN = 3
@@ -28,7 +28,7 @@ def tried(name: str, format: str) -> dict[str, Outcome]:
     left_out = Counter(c.excluded for c in cases if c.excluded is not None)
     if left_out:
         print(f"{name}: left out {dict(left_out)}")
-    return {c.id: outcome(c, format) for c in cases if c.excluded is None}
+    return {c.id: attempt(c, format) for c in cases if c.excluded is None}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -87,7 +87,9 @@ def _records(
         for kind in record.FORMATS:
             if (name, kind) in statuses:
                 missed[kind] = {label: s for label, s in statuses[name, kind].items() if s != "right"}
-        new[name] = record.FamilyRecord(max(len(v) for (n, _), v in statuses.items() if n == name), missed)
+        labels = next(list(found) for (n, _), found in statuses.items() if n == name)
+        attributes = Counter(attribute for label in labels for attribute in record.given(label))
+        new[name] = record.FamilyRecord(len(labels), attributes, missed)
     return new
 
 

@@ -7,12 +7,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 
 from coregraft.rewriter.types import Array, DType
 from tests.conformance.cases import Case
+from tests.conformance.outcome import Outcome, outcome
 from tests.conformance.reach import reference
 from tests.conformance.rules import not_applicable
 
@@ -22,6 +23,7 @@ OLDEST, NEWEST = 7, 28
 _BESIDE = 21
 #: Constants of no more elements than this are told apart in a variant's name.
 _SPELLED = 8
+_T = TypeVar("_T")
 _HERE = Path(__file__).parent
 Make: TypeAlias = "Callable[[str], Iterator[Variant]]"
 _FAMILIES: dict[str, Make] = {}
@@ -87,6 +89,45 @@ def versions(op: str, oldest: int = OLDEST, newest: int = NEWEST) -> list[int]:
         raise ValueError(f"no op {op}")
     first = max(oldest, changes[0])
     return [first, *(v for v in changes if first < v <= newest)]
+
+
+def attempt(case: Case, format: str) -> Outcome:
+    """What becomes of a case. It does not apply where fp32, in which a neural network computes, cannot hold it."""
+    operands, wanted = case.data[0]
+    if format == "neuralnetwork" and any(a.dtype.kind in "iu" and _exceeds_fp32(a) for a in (*operands, *wanted)):
+        return Outcome("not-applicable:beyond-fp32")
+    return outcome(case, format)
+
+
+def _exceeds_fp32(array: Array) -> bool:
+    return bool((array.astype(np.float32).astype(np.float64) != array.astype(np.float64)).any())
+
+
+#: Element types that are tried, of those an op takes.
+_TRIED = (
+    "float", "float16", "double", "int32", "int64", "int8", "uint8", "int16", "uint16", "uint32", "uint64", "bool",
+)  # fmt: skip
+_CLASSES = ("float", "double", "int64", "uint8", "bool")
+
+
+def dtypes(op: str, opset: int, operand: int = 0) -> list[Any]:
+    """The element types that an operand of an op of ``ai.onnx`` may have, of those that NumPy and Core ML know.
+
+    Of a version that a newer one replaced, only one of each class.
+    """
+    from onnx import defs
+
+    inputs = defs.get_schema(op, opset, "").inputs
+    taken = inputs[min(operand, len(inputs) - 1)].types
+    tried = _TRIED if opset >= versions(op)[-1] else _CLASSES
+    return [DType[kind.upper()].numpy.type for kind in tried if f"tensor({kind})" in taken]
+
+
+def some(op: str, opset: int, items: Sequence[_T], few: int = 3) -> Sequence[_T]:
+    """All of the items where the op is newest; of an older version, a few from the first to the last."""
+    if opset >= versions(op)[-1] or len(items) <= few:
+        return items
+    return [items[i * (len(items) - 1) // max(few - 1, 1)] for i in range(few)]
 
 
 def labelled(name: str) -> list[tuple[str, Variant]]:
