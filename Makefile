@@ -25,6 +25,7 @@ test: $(STAMP)
 conformance: $(STAMP)
 	$(PY) -m tests.conformance.run --jobs $(JOBS) --update
 	$(PY) -m tests.conformance.run --jobs $(JOBS) --update --format neuralnetwork
+	$(PY) -m tests.conformance.variants.run --jobs $(JOBS) --update
 	$(PY) -m tests.conformance.operators
 
 lint: $(STAMP)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from coregraft.lowering import targets
@@ -20,8 +20,11 @@ from coregraft.rewriter.schema import schema
 from coregraft.rewriter.target import ORDER
 from tests.conformance.cases import FORMS
 from tests.conformance.ratchet import FILES, Ratchet
+from tests.conformance.variants import record as variants_record
+from tests.conformance.variants.record import FamilyRecord
 
 PAGE = Path(__file__).parents[2] / "docs" / "operators.md"
+_COLUMNS = ("op", "road", "attributes", "from", "nn", "shipped", "frozen", "variants", "nn variants")
 _REFUSED = {"": REFUSED_ONNX, "com.microsoft": REFUSED, "ai.onnx.ml": REFUSED_ML}
 _DOMAINS = {"": "ai.onnx", "ai.onnx.ml": "ai.onnx.ml", "com.microsoft": "com.microsoft"}
 _HEAD = """# Operators
@@ -32,11 +35,15 @@ the conformance run; do not edit.
 - *road*: how an op reaches Core ML. **emitter**: an emitter of its own. A name: the pass that takes it apart, where the
   emitter does not have the attributes or the target not the op. **function**: the function by which ONNX defines it.
   Every op whose operands are constant is computed at compile time, whatever its road.
-- *attributes*: those that the emitter honours; ~~struck out~~ are those it does not, which are an error unless they
-  have their default value or a pass takes the op.
+- *attributes*: those that the emitter honours, and those with which variants of the op were tried, with how many of
+  these are right in an ML Program; ~~struck out~~ are those that neither the emitter honours nor any variant has right:
+  they are an error unless they have their default value or a pass takes the op.
 - *from*: the oldest deployment target of the emitter, for ML Programs; *nn*: whether a neuralnetwork has it.
 - *shipped*, *frozen*: of ONNX's own backend tests about the op, how many of those within reach are right: as ONNX ships
   them, and with weights, shapes, axes and scales as constants.
+- *variants*, *nn variants*: of our own configurations of the op (its versions from opset 7 on, attributes, element
+  types, ranks, operands constant and computed), compared with onnxruntime, how many are right in each format. The
+  others are refused by name; none is wrong.
 """
 
 
@@ -52,12 +59,11 @@ def page() -> str:
             right, refused = f.get("right within reach", 0), f.get("refused within reach", 0)
             share = f"{100 * of_format.share(form):.1f} %"
             lines.append(f"| {kind} | {form} | {f['within reach']} | {right} | {refused} | {share} |")
-    roads = _roads()
-    cases = _cases(record)
+    roads, cases, variants = _roads(), _cases(record), variants_record.load()
+    lines += ["", *_variants_in_all(variants)]
     for domain, title in _DOMAINS.items():
-        lines += ["", f"## {title}", "", "| op | road | attributes | from | nn | shipped | frozen |"]
-        lines.append("| -- | -- | -- | -- | -- | -- | -- |")
-        lines += [_row(domain, name, roads, cases) for name in _names(domain, roads)]
+        lines += ["", f"## {title}", "", f"| {' | '.join(_COLUMNS)} |", f"|{' -- |' * len(_COLUMNS)}"]
+        lines += [_row(domain, name, roads, cases, variants) for name in _names(domain, roads)]
     return "\n".join(lines) + "\n"
 
 
@@ -92,7 +98,22 @@ def _emitters(format: str) -> dict[tuple[str, str], Lowering]:
     return dict(table_for(ORDER[-1], format))
 
 
-def _row(domain: str, name: str, roads: dict[tuple[str, str], list[str]], cases: dict[str, list[str]]) -> str:
+def _variants_in_all(variants: Mapping[str, FamilyRecord]) -> Iterator[str]:
+    yield "| format | ops | variants | right | refused |"
+    yield "| -- | -- | -- | -- | -- |"
+    tried = sum(row.tried for row in variants.values())
+    for kind in FILES:
+        right = sum(row.right(kind) for row in variants.values())
+        yield f"| {kind} | {len(variants)} | {tried} | {right} | {tried - right} |"
+
+
+def _row(
+    domain: str,
+    name: str,
+    roads: dict[tuple[str, str], list[str]],
+    cases: dict[str, list[str]],
+    variants: Mapping[str, FamilyRecord],
+) -> str:
     road = list(roads.get((domain, name), ()))
     found = schema(domain, name)
     if found is not None and (found.has_function or found.has_context_dependent_function) and "**emitter**" not in road:
@@ -102,19 +123,23 @@ def _row(domain: str, name: str, roads: dict[tuple[str, str], list[str]], cases:
         road = [f"refused: {reason}" if reason else "constant operands only"]
     emitter = _emitters("mlprogram").get((domain, name))
     network = (domain, name) in _emitters("neuralnetwork")
-    counts = cases.get(f"{domain}::{name}" if domain else name, ["", ""])
-    return (
-        f"| {name} | {', '.join(road)} | {' '.join(_attributes(domain, name, emitter))} | "
-        f"{_since(domain, name)} | {'yes' if network else ''} | {' | '.join(counts)} |"
-    )
+    label = f"{domain}::{name}" if domain else name
+    row = variants.get(label)
+    cells = [name, ", ".join(road), ", ".join(_attributes(domain, name, emitter, row))]
+    cells += [_since(domain, name), "yes" if network else "", *cases.get(label, ["", ""])]
+    cells += [f"{row.right(kind)}/{row.tried}" if row else "" for kind in FILES]
+    return f"| {' | '.join(cells)} |"
 
 
-def _attributes(domain: str, name: str, emitter: Lowering | None) -> Iterator[str]:
-    if emitter is None:
-        return
+def _attributes(domain: str, name: str, emitter: Lowering | None, row: FamilyRecord | None) -> Iterator[str]:
     found = schema(domain, name)
-    for attribute in sorted(emitter.attrs | set(found.attributes if found is not None else ())):
-        yield attribute if attribute in emitter.attrs else f"~~{attribute}~~"
+    known = set(found.attributes) if found is not None and emitter is not None else set()
+    honoured: frozenset[str] = emitter.attrs if emitter is not None else frozenset()
+    tried = row.attributes if row is not None else {}
+    for attribute in sorted(honoured | known | set(tried)):
+        right = row.right_with(attribute, "mlprogram") if row is not None and attribute in tried else 0
+        text = attribute if attribute in honoured or right else f"~~{attribute}~~"
+        yield f"{text} {right}/{tried[attribute]}" if attribute in tried else text
 
 
 def _since(domain: str, name: str) -> str:
