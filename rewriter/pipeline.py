@@ -78,7 +78,7 @@ def make_pass(name: str, options: dict[str, Any] | None = None) -> Pass:
     """
     cls = pass_class(name)
     fields = {f.name: f for f in dataclasses.fields(cls)}
-    hints = typing.get_type_hints(cls)
+    hints = typing.get_type_hints(cls) if options else {}  # they are slow to read, and most passes get no option
     values: dict[str, Any] = {}
     for key, value in (options or {}).items():
         field = key.replace("-", "_")
