@@ -101,6 +101,8 @@ DECOMPOSE = (
     "decompose-roi-align",
     "decompose-tf-idf-vectorizer",
     "decompose-non-max-suppression",
+    "decompose-unique",
+    "decompose-dynamic-resize",
     "decompose-resize",
     "decompose-dft",
     "decompose-stft",

@@ -44,7 +44,6 @@ REFUSED: dict[str, str] = {
     "SparseAttention": "its mask is a block-sparse layout that only GPU kernels define",
     "SparseToDenseMatMul": "Core ML has no sparse tensors",
     "Tokenizer": "Core ML has no strings; tokenise before the model",
-    "Unique": "how many results it has depends on the data",
 }
 _RANDOM = "Core ML's random numbers are others; draw them before the model and make them an input"
 _STRINGS = "Core ML has no strings; do this before the model"
@@ -60,7 +59,6 @@ REFUSED_ONNX: dict[str, str] = {
     ),
     **dict.fromkeys(("Optional", "OptionalGetElement", "OptionalHasElement"), _OPTIONAL),
     **dict.fromkeys(("RegexFullMatch", "StringConcat", "StringNormalizer", "StringSplit"), _STRINGS),
-    "Unique": "how many results it has depends on the data",
 }
 #: Domains whose ops are laid out for one machine, with what to do instead.
 MACHINE_DOMAINS: dict[str, str] = {

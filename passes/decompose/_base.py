@@ -27,8 +27,12 @@ class Decomposition(Rule):
     when_unsupported: ClassVar[bool] = False
 
     def build(self, op: OpBuilder, node: OpView) -> Any:
-        """The values of the outputs the node has, in order; or a :class:`NoMatch` (what was built is undone)."""
+        """The values of the outputs to replace, in order; or a :class:`NoMatch` (what was built is undone)."""
         raise NotImplementedError
+
+    def replaced(self, node: OpView) -> list[int]:
+        """The outputs that :meth:`build` gives values for: all that the node has. Any others must be unread."""
+        return [i for i, name in enumerate(node.op.outputs) if name]
 
     def wanted(self, node: OpView, target: Target) -> bool:
         """Whether the target is better off without the op."""
@@ -44,7 +48,7 @@ class Decomposition(Rule):
         if not self.wanted(node, rw.target):
             return NoMatch("{} has a lowering for {}", rw.target, node.label)
         rw.at((op_id,), type(self).__name__)
-        outputs = [o for o in node.op.outputs if o]
+        outputs = [node.op.outputs[i] for i in self.replaced(node)]
         result = rw.commit((op_id,), outputs, lambda: self.build(OpBuilder(rw), node))
         return result if isinstance(result, NoMatch) else True
 

@@ -23,9 +23,11 @@ FULL_PRECISION_RULES = frozenset(
         "DecomposeAffineGrid",
         "DecomposeDeformConv",
         "DecomposeDft",
+        "DecomposeDynamicResize",
         "DecomposeGridSample",
         "DecomposeRoiAlign",
         "DecomposeStft",
+        "DecomposeUnique",
     }
 )
 #: Constants of at most this many elements keep their op in fp32 when half precision cannot hold them.

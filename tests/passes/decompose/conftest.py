@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -124,6 +126,39 @@ class Harness:
             else:
                 np.testing.assert_allclose(b, a, rtol=rtol, atol=atol)
         return outcome
+
+    def converts(
+        self,
+        g: Graph,
+        feeds: dict[str, Array],
+        format: str = "mlprogram",
+        *,
+        want: Sequence[Array] | None = None,
+        rtol: float = 1e-5,
+        atol: float = 1e-6,
+        target: str = "iOS17",
+    ) -> None:
+        """Converted at fp32, saved and lifted, the graph computes what onnxruntime computes from it, or ``want``."""
+        import coregraft
+        from coregraft.lowering.lift import lift
+        from coregraft.rewriter.execute import run
+
+        done = coregraft.convert(g, target=target, precision="fp32", format=format, fallback="error")
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / ("model.mlpackage" if format == "mlprogram" else "model.mlmodel")
+            done.save(path)
+            lifted = lift(path)
+            features = {f.feature: f for f in done.report.inputs if f.name in feeds}
+            given = {k: feeds[f.name].astype(f.dtype.numpy).reshape(f.shape) for k, f in features.items()}
+            found = run(lifted, given)
+        wanted = dict(zip(g.outputs, self.run(g, feeds) if want is None else want, strict=True))
+        for feature in done.report.outputs:
+            right, value = wanted[feature.name], found[lifted.outputs[feature.feature]]
+            assert value.shape in (right.shape, right.shape or (1,))
+            if right.dtype.kind == "f":
+                np.testing.assert_allclose(value.reshape(right.shape), right, rtol=rtol, atol=atol)
+            else:
+                np.testing.assert_array_equal(value.reshape(right.shape).astype(np.int64), right.astype(np.int64))
 
     def declines(self, rule: Rule, g: Graph, reason: str, target: Target | None = None) -> None:
         """The rule leaves the graph alone, for a reason with these words."""
