@@ -54,13 +54,13 @@ class Islands:
         self._references = references
         self._refused: list[tuple[Op, str]] = []
 
-    def emit(self, b: Emitter, op: Op) -> Sequence[Any]:
+    def emit(self, b: Emitter, op: Op, why: UnsupportedError) -> Sequence[Any]:
         """Emit stand-ins of the types of an op's results; they are no constants, so that nothing folds.
 
         Raises:
             UnsupportedError: ``shape-unknown``, ``type-unknown``, ``dtype-unsupported``.
         """
-        self._refused.append((op, b.target.why_not(op) or "its lowering refuses it as it stands"))
+        self._refused.append((op, b.target.why_not(op) or why.message.removeprefix(f"{op.label}: ")))
         return [_stand_in(b, op, i) if name else None for i, name in enumerate(op.outputs)]
 
     def files(self, model: str) -> Mapping[str, str]:

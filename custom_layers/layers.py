@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from coregraft.custom_layers import own
 from coregraft.custom_layers.registry import default_class, registered
 from coregraft.custom_layers.use import INPUT_SHAPES, OPERANDS, OUTPUT_SHAPES, Use, use_of
+from coregraft.rewriter.errors import UnsupportedError
 from coregraft.rewriter.graph import Graph, Op
 from coregraft.rewriter.types import Const, TensorType
 
@@ -46,7 +47,7 @@ class CustomLayers:
         """See that ops become layers although they have a lowering: :func:`coregraft.custom_layers.own.own`."""
         own.own(g, names)
 
-    def emit(self, b: Emitter, op: Op) -> Sequence[Any]:
+    def emit(self, b: Emitter, op: Op, why: UnsupportedError) -> Sequence[Any]:
         """Emit an op as a custom layer.
 
         Raises:

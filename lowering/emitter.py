@@ -35,10 +35,10 @@ _INT32 = np.iinfo(np.int32)
 #: What coremltools raises when it does not take what it is given.
 _BUILDER_ERRORS = (ValueError, TypeError, NotImplementedError, AssertionError, KeyError, IndexError, AttributeError)
 
-#: Emits an op that has no lowering, as a custom layer.
-Fallback = Callable[["Emitter", Op], Sequence[Any]]
+#: Emits an op that its lowering refuses, or that has none; the error says why.
+Fallback = Callable[["Emitter", Op, UnsupportedError], Sequence[Any]]
 #: Refusals that concern one op and not the model: another rung can take the op.
-_FALLBACK_CODES = frozenset({"op-unsupported", "const-needed"})
+_REFUSALS = frozenset({"op-no-lowering", "attribute-unsupported", "op-unsupported", "const-needed"})
 
 
 def canonical(dtype: DType, where: str, *, fp16: bool = True) -> DType:
@@ -132,6 +132,8 @@ class Emitter:
         for scope in reversed(self._scopes):
             if name in scope.vars:
                 return scope.vars[name]
+            if name in scope.graph.nodes and scope.graph.const(name) is not None:
+                break  # a constant of a body may have the name of a value around it
         const = self._holder(name)[1]
         if const is None:
             raise CoregraftError("lowering-order", f'value "{name}" is used before it is emitted', node=name)
@@ -271,10 +273,29 @@ class Emitter:
         self._scopes[-1].vars[name] = var
 
     def run(self) -> None:
-        """Emit every op of the innermost graph in topological order."""
+        """Emit every op of the innermost graph in topological order.
+
+        Raises:
+            UnsupportedError: as :meth:`emit`. All ops that are refused are named at once; those that depend on one
+                are not tried.
+        """
         graph = self._scopes[-1].graph
+        refusals: list[UnsupportedError] = []
+        lost: set[str] = set()
         for op_id in graph.topological():
-            self.emit(graph.op(op_id))
+            op = graph.op(op_id)
+            if not lost.isdisjoint(op.operands):
+                lost.update(filter(None, op.outputs))
+                continue
+            try:
+                self.emit(op)
+            except UnsupportedError as error:
+                if error.code not in _REFUSALS:
+                    raise
+                refusals.append(error)
+                lost.update(filter(None, op.outputs))
+        if refusals:
+            raise _together(refusals)
 
     def emit(self, op: Op) -> None:
         """Emit one op and check the result against the graph.
@@ -284,13 +305,12 @@ class Emitter:
                 does not take what the emitter gave it; and what the emitter raises.
             CoregraftError: ``lowering-type-mismatch``, a bug in the emitter.
         """
-        emit = self._lowering(op)
         try:
-            result = emit(self, op)
+            result = self._lowering(op).emit(self, op)
         except UnsupportedError as error:
-            if self._fallback is None or emit is self._fallback or error.code not in _FALLBACK_CODES:
+            if self._fallback is None or error.code not in _REFUSALS:
                 raise
-            result = self._fallback(self, op)  # what the emitter has left behind is dead code
+            result = self._fallback(self, op, error)  # what the emitter has left behind is dead code
         except _BUILDER_ERRORS as error:
             raise UnsupportedError("lowering-failed", f"{op.label}: {error}", node=op.label) from error
         results = list(result) if isinstance(result, (list, tuple)) else [result]
@@ -308,19 +328,15 @@ class Emitter:
                 var.set_name(self.name(op, i))  # the builder derives the names of several results from the op's
             self.bind(output, var)
 
-    def _lowering(self, op: Op) -> Callable[[Emitter, Op], Any]:
+    def _lowering(self, op: Op) -> Lowering:
         found = self._table.get(op.key)
-        wrong = unhonoured(op, found.attrs) if found else {}
-        if found and not wrong:
-            return found.emit
-        if self._fallback is not None:
-            return self._fallback
         if found is None:
             raise UnsupportedError("op-no-lowering", f"{op.label} has no lowering for {self.target}", node=op.label)
-        name, value = min(wrong.items())
-        raise UnsupportedError(
-            "attribute-unsupported", f"{op.label}: {name}={value!r} is not honoured for {self.target}", node=op.label
-        )
+        if wrong := unhonoured(op, found.attrs):
+            name, value = min(wrong.items())
+            problem = f"{op.label}: {name}={value!r} is not honoured for {self.target}"
+            raise UnsupportedError("attribute-unsupported", problem, node=op.label)
+        return found
 
     def _check(self, op: Op, output: str, var: Any) -> None:
         kind = self._scopes[-1].graph.tensor_type(output)
@@ -362,6 +378,15 @@ class Emitter:
         finally:
             self._scopes.pop()
             self._reserved = reserved
+
+
+def _together(refusals: Sequence[UnsupportedError]) -> UnsupportedError:
+    """One error for all refusals of a graph."""
+    first = refusals[0]
+    if len(refusals) == 1:
+        return first
+    text = f"{len(refusals)} ops cannot be lowered: {'; '.join(error.message for error in refusals)}"
+    return UnsupportedError(first.code, text, node=first.node, hint=first.hint)
 
 
 def _mismatch(op: Op, what: str) -> CoregraftError:

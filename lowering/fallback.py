@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from coregraft.rewriter.errors import UsageError
+from coregraft.rewriter.errors import UnsupportedError, UsageError
 from coregraft.rewriter.graph import Op
 from coregraft.rewriter.registry import load_custom_layers
 
@@ -33,8 +33,11 @@ _UNAVAILABLE = {
 class Fallback(Protocol):
     """Takes the ops of one conversion that have no lowering."""
 
-    def emit(self, b: Emitter, op: Op) -> Sequence[Any]:
-        """Emit an op; one MIL var per output.
+    def emit(self, b: Emitter, op: Op, why: UnsupportedError) -> Sequence[Any]:
+        """Emit an op that its lowering refuses, or that has none; one MIL var per output.
+
+        Args:
+            why: the refusal.
 
         Raises:
             UnsupportedError: it cannot take the op either; the code says why.

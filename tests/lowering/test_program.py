@@ -53,6 +53,10 @@ def choose(b: Emitter, op: Op) -> Any:
     )
 
 
+def refused(b: Emitter, op: Op) -> Any:
+    b.refuse(op, "it cannot be had")
+
+
 def broken(b: Emitter, op: Op) -> Any:
     return b.mb.reshape(x=b.var(op.inputs[0]), shape=[7, 7, 7])
 
@@ -67,7 +71,7 @@ def bad_shape(b: Emitter, op: Op) -> Any:
 
 EMITTERS = {
     "Pass": pass_through, "Relu": relu, "Add": add, "Halves": halves, "FirstHalf": first_half, "ToBool": to_bool,
-    "Choose": choose, "Broken": broken, "BadType": bad_type, "BadShape": bad_shape,
+    "Choose": choose, "Broken": broken, "Refused": refused, "BadType": bad_type, "BadShape": bad_shape,
 }  # fmt: skip
 
 
@@ -352,6 +356,29 @@ def test_an_attribute_that_is_not_honoured_is_named() -> None:
     with pytest.raises(UnsupportedError, match=r"slope=0\.5") as error:
         lower_graph(g, replace(targets.get("iOS17"), ops=None))
     assert error.value.code == "attribute-unsupported", "also when the target's table is not asked first"
+
+
+def test_all_ops_that_their_emitters_refuse_are_named_at_once() -> None:
+    ops = [("Refused", "x", "a"), ("Relu", "a", "b"), ("Refused", "b", "c"), ("Relu", "x", "d"), ("Refused", "d", "e")]
+    g = graph(X, [*ops, ("Add", "c e", "y")], ["y"])
+    with pytest.raises(UnsupportedError) as error:
+        lower(g)
+    assert error.value.code == "op-unsupported"
+    assert error.value.message.startswith("2 ops cannot be lowered: ")
+    assert "n_a" in error.value.message and "n_e" in error.value.message
+    assert "n_c" not in error.value.message, "it depends on a refused op, and was not tried"
+
+
+def test_a_fallback_hears_why() -> None:
+    heard: list[UnsupportedError] = []
+
+    def take(b: Emitter, op: Op, why: UnsupportedError) -> Sequence[Any]:
+        heard.append(why)
+        return [b.mb.relu(x=b.var(op.inputs[0]), name=b.name(op))]
+
+    g = graph(X, [("Refused", "x", "a"), ("Nope", "a", "y")], ["y"])
+    assert op_types(lower_graph(g, targets.get("iOS17"), take)) == ["relu", "relu"]
+    assert [error.code for error in heard] == ["op-unsupported", "op-no-lowering"]
 
 
 # ---------------------------------------------------------------- bodies
