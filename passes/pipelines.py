@@ -12,7 +12,7 @@ from coregraft.rewriter.target import Target
 Precision = Literal["fp16", "fp32"]
 
 #: The model's own functions and control flow dissolved, constants folded, shapes worked out.
-NORMALISE = ("inline-functions{missing-ops=false}", "cleanup")
+NORMALISE = ("inline-functions{missing-ops=false}", "dissolve-optionals", "cleanup")
 #: What onnxruntime added to ONNX, in terms of ONNX.
 CONTRIB = (
     "rename-contrib-ops",
@@ -59,6 +59,8 @@ FUSE = (
 )
 #: Forms that coremltools or the hardware gets wrong.
 ORDER = ("two-pass-variance", "root-of-square", "reciprocal-of-conv", "private-conv-bias", "order-residual")
+#: Loops unrolled as far as the declared shapes of their results allow, the rest in the one form that Core ML has.
+LOOPS = ("complete-shapes", "bind-trip-count", "cleanup", "scan-to-loop", "preallocate-scan-outputs", "sink-constants")
 #: Parameters that only the run time knows, as far as the shapes of results settle them.
 PARAMETERS = (
     "complete-shapes",
@@ -136,9 +138,10 @@ def convert_pipeline(target: Target, precision: Precision) -> list[str]:
     half = [*HALF, "assign-precision"] if precision != "fp32" else ["assign-precision{precision=fp32}"]
     return [
         *NORMALISE,
+        "sink-constants",
         *CONTRIB,
         "select-if",
-        "cleanup",
+        *LOOPS,
         "resolve-auto-pad",
         *PARAMETERS,
         *FUSE,

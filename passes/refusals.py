@@ -47,7 +47,6 @@ REFUSED: dict[str, str] = {
 }
 _RANDOM = "Core ML's random numbers are others; draw them before the model and make them an input"
 _STRINGS = "Core ML has no strings; do this before the model"
-_OPTIONAL = "Core ML has no optional values; pin whether it is there"
 #: Op type of ``ai.onnx`` -> why it is refused, where no pass can take it apart.
 REFUSED_ONNX: dict[str, str] = {
     "BitCast": "MIL cannot reinterpret the bits of a tensor",
@@ -57,7 +56,7 @@ REFUSED_ONNX: dict[str, str] = {
     **dict.fromkeys(
         ("Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"), _RANDOM
     ),
-    **dict.fromkeys(("Optional", "OptionalGetElement", "OptionalHasElement"), _OPTIONAL),
+    "Optional": "Core ML has no optional values; pin whether it is there",
     **dict.fromkeys(("RegexFullMatch", "StringConcat", "StringNormalizer", "StringSplit"), _STRINGS),
 }
 #: Domains whose ops are laid out for one machine, with what to do instead.
