@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from coregraft.passes.decompose._base import Decomposition, computed, constant, need, operand
+from coregraft.passes.decompose._base import Decomposition, computed, need, operand
 from coregraft.passes.shapes._reduced import reduced_axes
 from coregraft.rewriter.passes import Equivalence, NoMatch, OpBuilder, OpView
 from coregraft.rewriter.target import Target
@@ -27,7 +27,7 @@ class BindParameters(Decomposition):
     Where a model declares the shape of a result and no other value of a parameter could give that shape, the parameter
     is that value: the axes of Squeeze and Unsqueeze, the repeats of Tile, the sizes of Split, the K of TopK, the depth
     of OneHot, the axes of a reduction that keeps its dims, the target of CenterCropPad, Resize and AffineGrid, the
-    length of a DFT or a window. Fires for Core ML targets only.
+    length of a window. Fires for Core ML targets only.
 
     Why it matters
     --------------
@@ -49,7 +49,7 @@ class BindParameters(Decomposition):
     code: ClassVar[str] = "CG508"
     equivalence: ClassVar[Equivalence] = Equivalence.BIT_EXACT
     roots: ClassVar[tuple[str, ...]] = (
-        "AffineGrid", "BlackmanWindow", "CenterCropPad", "DFT", "HammingWindow", "HannWindow", "OneHot",
+        "AffineGrid", "BlackmanWindow", "CenterCropPad", "HammingWindow", "HannWindow", "OneHot",
         "ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp", "ReduceMax", "ReduceMean", "ReduceMin",
         "ReduceProd", "ReduceSum", "ReduceSumSquare", "Resize", "Split", "Squeeze", "Tile", "TopK", "Unsqueeze",
     )  # fmt: skip
@@ -162,14 +162,6 @@ def _window(node: OpView) -> Bound:
     return {0: np.array(shape[0], size.dtype.numpy).reshape(size.static_shape or ())}
 
 
-def _dft(node: OpView) -> Bound:
-    """The length, once the axis is known; a one-sided result does not tell an even length from an odd one."""
-    shapes, axis = _shapes(node), constant(node, 2) if operand(node, 2) is not None else _int64(-2)
-    if shapes is None or axis is None or node.attr("onesided"):
-        return None
-    return {1: _int64(shapes[1][int(axis.reshape(()))])}
-
-
 def _reduction(node: OpView) -> Bound:
     """Of several choices none is taken; ``choose-axes`` takes it from there."""
     found = reduced_axes(node)
@@ -177,7 +169,7 @@ def _reduction(node: OpView) -> Bound:
 
 
 _RULES: dict[str, Callable[[OpView], Bound]] = {
-    "AffineGrid": _affine_grid, "BlackmanWindow": _window, "CenterCropPad": _center_crop_pad, "DFT": _dft,
+    "AffineGrid": _affine_grid, "BlackmanWindow": _window, "CenterCropPad": _center_crop_pad,
     "HammingWindow": _window, "HannWindow": _window, "OneHot": _one_hot, "Resize": _resize, "Split": _split,
     "Squeeze": _squeeze, "Tile": _tile, "TopK": _top_k, "Unsqueeze": _unsqueeze,
 }  # fmt: skip

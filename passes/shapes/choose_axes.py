@@ -13,8 +13,8 @@ from coregraft.rewriter.passes import Equivalence, NoMatch, OpBuilder, OpView
 from coregraft.rewriter.target import Target
 from coregraft.rewriter.types import DType
 
-#: Where ops that work along one axis have it.
-_AXIS = {"CumProd": 1, "CumSum": 1, "DFT": 2}
+#: Ops that work along any one axis.
+_ALONG = frozenset({"CumProd", "CumSum"})
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class ChooseAxes(Decomposition):
 
     What it does
     ------------
-    For CumSum, CumProd and DFT, and for reductions: finds the axes, or sets of axes, for which the result has its
+    For CumSum and CumProd, and for reductions: finds the axes, or sets of axes, for which the result has its
     declared shape, writes the op once for each, and selects the one that the run-time operand names. With one
     candidate nothing is selected. Fires for Core ML targets only, and for at most ``max-choices`` candidates.
 
@@ -51,41 +51,35 @@ class ChooseAxes(Decomposition):
     code: ClassVar[str] = "CG508"
     equivalence: ClassVar[Equivalence] = Equivalence.BIT_EXACT
     roots: ClassVar[tuple[str, ...]] = (
-        "CumProd", "CumSum", "DFT", "ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp", "ReduceMax",
+        "CumProd", "CumSum", "ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp", "ReduceMax",
         "ReduceMean", "ReduceMin", "ReduceProd", "ReduceSum", "ReduceSumSquare",
     )  # fmt: skip
     max_choices: int = 8
 
     def wanted(self, node: OpView, target: Target) -> bool:
-        return target.ops is not None and computed(node, _AXIS.get(node.type, 1))
+        return target.ops is not None and computed(node, 1)
 
     def build(self, op: OpBuilder, node: OpView) -> Any:
-        choices = _axes(node) if node.type in _AXIS else reduced_axes(node)
+        choices = _axes(node) if node.type in _ALONG else reduced_axes(node)
         if not choices or len(choices) > self.max_choices:
             return NoMatch("{} axes can be meant", "any" if choices is None else len(choices))
-        x, place = need(node, 0), _AXIS.get(node.type, 1)
+        x = need(node, 0)
         assert x.shape is not None
-        flat = op.Cast(op.Reshape(need(node, place), ints(op, [-1])), to=int(DType.INT64))
+        flat = op.Cast(op.Reshape(need(node, 1), ints(op, [-1])), to=int(DType.INT64))
         given = from_front(op, flat, len(x.shape))
         result: Any = None
         for axes in choices:
             inputs: list[Any] = list(node.inputs)
-            inputs[place] = number(op, axes[0]) if node.type in _AXIS else ints(op, axes)
+            inputs[1] = number(op, axes[0]) if node.type in _ALONG else ints(op, axes)
             found = getattr(op, node.type)(*inputs, **node.attrs)
             result = found if result is None else op.Where(_are(op, given, axes), found, result)
         return result
 
 
 def _axes(node: OpView) -> list[tuple[int, ...]] | None:
-    """The axes along which the op has a result of its declared shape."""
-    x, y = need(node, 0).static_shape, node.outputs[0]
-    after = None if y is None else y.static_shape
-    if x is None or after is None:
-        return None
-    if node.type != "DFT":
-        return [(axis,) for axis in range(len(x))]
-    changed = [axis for axis in range(len(x) - 1) if x[axis] != after[axis]]
-    return [(axis,) for axis in (changed or range(len(x) - 1))] if len(changed) <= 1 else None
+    """All axes; None where it is not known how many there are."""
+    x = need(node, 0).static_shape
+    return None if x is None else [(axis,) for axis in range(len(x))]
 
 
 def _are(op: OpBuilder, given: Any, axes: Sequence[int]) -> Any:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from coregraft.passes.decompose.decompose_stft import DecomposeStft
-from coregraft.rewriter.types import Const
+from coregraft.rewriter.types import Const, DType, TensorType
 
 RULE = DecomposeStft()
 
@@ -21,7 +21,7 @@ def number(value: int) -> Const:
     return Const.of(np.array(value, np.int64))
 
 
-@pytest.mark.parametrize(("parts", "onesided"), [(1, 1), (1, 0), (2, 0)])
+@pytest.mark.parametrize(("parts", "onesided"), [(1, 1), (1, 0), (2, 0), (2, 1)])
 @pytest.mark.parametrize("window", ["none", "hann", "and length"])
 @pytest.mark.parametrize("step", [4, 7])
 def test_options(harness: Any, parts: int, onesided: int, window: str, step: int) -> None:
@@ -31,10 +31,40 @@ def test_options(harness: Any, parts: int, onesided: int, window: str, step: int
     harness.same(RULE, g, feeds, atol=2e-5)
 
 
+@pytest.mark.parametrize("window", [False, True])
+@pytest.mark.parametrize(
+    ("length", "step", "ops"),
+    [
+        (16, 8, "Conv"),  # no other step gives as many frames, no other length as many bins
+        (16, 13, "Gather"),  # 13 … 15 do
+        (17, 4, "Conv"),  # one-sided, 16 fits as well
+        (60, 9, "Conv"),
+    ],
+)
+@pytest.mark.parametrize("onesided", [0, 1])
+def test_operands_at_run_time(harness: Any, window: bool, length: int, step: int, ops: str, onesided: int) -> None:
+    frames, bins = (60 - length) // step + 1, length // 2 + 1 if onesided else length
+    given = np.hanning(length).astype(np.float32) if window else None
+    operands = [signal(2, 60, 1), np.array(step), given, np.array(length)]
+    g, feeds = harness.graph("STFT", operands, onesided=onesided)
+    g.nodes["y0"]["type"] = TensorType(DType.FLOAT, (2, frames, bins, 2))
+    types = harness.same(RULE, g, feeds, rtol=1e-4, atol=1e-4).types
+    assert ("Gather" if window else ops) in types
+
+
+def test_a_frame_is_the_signal_where_nothing_tells_its_length(harness: Any) -> None:
+    x = signal(2, 9, 1)
+    g, feeds = harness.graph("STFT", [x, number(4)])
+    g.nodes["y0"]["type"] = TensorType(DType.FLOAT, (2, 1, 5, 2))
+    got = harness.run(harness.rewrite(RULE, g).after, feeds)[0]
+    np.testing.assert_allclose(got[:, 0, :, 0] + 1j * got[:, 0, :, 1], np.fft.rfft(x[..., 0]), atol=1e-5)
+
+
 def test_declines(harness: Any) -> None:
-    g, _ = harness.graph("STFT", [signal(1, 60, 1), number(4)])
-    harness.declines(RULE, g, "neither window nor frame length")
     g, _ = harness.graph("STFT", [signal(1, 60, 1), np.array(4, np.int64), None, number(16)])
-    harness.declines(RULE, g, "computed at run time")
-    g, _ = harness.graph("STFT", [signal(1, 60, 2), number(4), None, number(16)], onesided=1)
-    harness.declines(RULE, g, "no one-sided transform")
+    harness.declines(RULE, g, "shape of its result is not known")
+    g, _ = harness.graph("STFT", [signal(1, 60, 1), number(4), Const.of(np.ones(9, np.float32)), number(16)])
+    harness.declines(RULE, g, "the window has shape (9,), a frame 16 elements")
+    g, _ = harness.graph("STFT", [signal(1, 60, 1), np.array(4, np.int64), None, number(16)])
+    g.nodes["y0"]["type"] = TensorType(DType.FLOAT, (1, 44, 9, 2))
+    harness.declines(RULE, g, "no parameter gives the declared shape")

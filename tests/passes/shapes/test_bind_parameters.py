@@ -65,11 +65,6 @@ def test_windows_and_grids() -> None:
     assert rewritten("bind-parameters", text, feeds) == ["AffineGrid"]
 
 
-def test_length_of_a_transform() -> None:
-    text = "input x: float[1,4,1]\ninput n: int64[]\nconst a: int64[] = 1\ny: float[1,6,2] = DFT(x, n, a)\noutput y\n"
-    assert rewritten("bind-parameters", text, {"x": FLOATS[0, :1, :4].T[None], "n": np.array(6, np.int64)}) == ["DFT"]
-
-
 @pytest.mark.parametrize("line", [
     "y: float[2,?,4] = Tile(x, p)",
     "y: float[?,?,?] = CenterCropPad(x, p)",

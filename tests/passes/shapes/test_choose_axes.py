@@ -17,13 +17,6 @@ def test_running_sums(attrs: str) -> None:
     assert rewritten("choose-axes", text, *feeds).count("CumSum") == 3
 
 
-def test_the_axis_of_a_transform() -> None:
-    text = "input x: float[3,3,1]\ninput p: int64[]\ny: float[3,3,2] = DFT(x, _, p)\noutput y\n"
-    x = FLOATS[:1, :, :3].reshape(3, 3, 1)
-    feeds: list[dict[str, Array]] = [{"x": x, "p": np.array(axis)} for axis in (0, 1, -2)]
-    assert rewritten("choose-axes", text, *feeds).count("DFT") == 2
-
-
 def test_reductions_that_the_shape_does_not_tell_apart() -> None:
     text = "input x: float[2,3,2]\ninput p: int64[{0}]\ny: float[{1}] = ReduceProd(x, p, keepdims=0)\noutput y\n"
     x = FLOATS[:, :, :2]
