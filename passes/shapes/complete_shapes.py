@@ -5,20 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from coregraft.rewriter.graph import Graph, Op
+from coregraft.passes.shapes._relations import RELATIONS
+from coregraft.passes.shapes._sizes import ContradictionError, Place, Shapes
+from coregraft.rewriter.graph import Graph
 from coregraft.rewriter.passes import Context, Fact, Pass
+from coregraft.rewriter.shapes import infer_shapes
 from coregraft.rewriter.types import TensorType
 
-_SAME_SHAPE = """
-    Abs Acos Acosh Asin Asinh Atan Atanh Cast CastLike Ceil Cos Cosh Elu Erf Exp Floor Gelu HardSigmoid HardSwish
-    Identity IsInf IsNaN LeakyRelu Log Mish Neg Not Reciprocal Relu Round Selu Sigmoid Sign Sin Sinh Softplus Softsign
-    Sqrt Swish Tan Tanh
-"""
-_BROADCAST = "Add And Div Equal Greater GreaterOrEqual Less LessOrEqual Mod Mul Or Pow Sub Xor"
-#: Ops whose result has the shape of their first operand.
-_UNARY = frozenset(_SAME_SHAPE.split())
-#: Ops of two operands that broadcast.
-_BINARY = frozenset(_BROADCAST.split())
+_MAX_ROUNDS = 16  # of relating sizes and inferring types: each needs something that only the other could tell
 
 
 @dataclass(frozen=True)
@@ -52,39 +46,34 @@ class CompleteShapes(Pass):
 
     def run(self, g: Graph, ctx: Context) -> None:
         rw = ctx.rewriter(g)
-        for op_id in reversed(g.topological()):
-            op = g.op(op_id)
-            found = g.tensor_type(op.outputs[0]) if op.domain == "" and op.outputs and op.outputs[0] else None
-            if found is None or found.static_shape is None:
-                continue
-            value = _shaped_alike(g, op)
-            kind = None if value is None else g.tensor_type(value)
-            if value is None or kind is None or kind.static_shape is not None:
-                continue
-            if _fits(kind, found.static_shape):
-                rw.set_type(value, TensorType(kind.dtype, found.static_shape))
+        for _ in range(_MAX_ROUNDS):
+            completed = _completed(g)
+            if not completed:
+                break
+            for value, kind in completed.items():
+                rw.set_type(value, kind)
+            infer_shapes(g, rw)
 
 
-def _shaped_alike(g: Graph, op: Op) -> str | None:
-    """The operand that has the shape of the result, if it can be told which."""
-    if op.type in _UNARY:
-        return op.inputs[0]
-    if op.type not in _BINARY:
-        return None
-    single = [v for v in op.inputs if _is_single(g.tensor_type(v))]
-    others = [v for v in op.inputs if v not in single]
-    return others[0] if len(single) == 1 and len(others) == 1 else None
+def _completed(g: Graph) -> dict[str, TensorType]:
+    """The types of values that become known, or known better, from the sizes of all others."""
+    open_values = [v for v in g.values() if g.const(v) is None and _is_open(g, v)]
+    if not open_values:
+        return {}
+    shapes = Shapes(g)
+    places = [Place(shapes, op, i) for i in g.topological() if (op := g.op(i)).domain == "" and op.type in RELATIONS]
+    before = -1
+    while shapes.unknowns.progress != before:
+        before = shapes.unknowns.progress
+        for place in (*places, *reversed(places)):
+            try:
+                RELATIONS[place.op.type](place)
+            except ContradictionError:
+                continue  # what is declared there is not what the op does: it tells nothing
+    inputs = frozenset(g.inputs)
+    return {v: kind for v in open_values if v not in inputs and (kind := shapes.completed(v)) is not None}
 
 
-def _is_single(kind: TensorType | None) -> bool:
-    """Whether a value is one number whose dims, if any, add none to the result's: a scalar or a vector of one."""
-    return kind is not None and kind.static_shape in ((), (1,))
-
-
-def _fits(kind: TensorType, shape: tuple[int, ...]) -> bool:
-    """Whether a type with open dims can have a shape; a vector beside a scalar may not be of rank 0."""
-    if kind.shape is None:
-        return bool(shape)
-    return len(kind.shape) == len(shape) and all(
-        not isinstance(have, int) or have == want for have, want in zip(kind.shape, shape, strict=True)
-    )
+def _is_open(g: Graph, value: str) -> bool:
+    kind = g.tensor_type(value)
+    return kind is not None and (kind.shape is None or None in kind.shape)
