@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from coregraft.lowering.registry import lower
-from coregraft.passes.cleanup.scopes import is_free
+from coregraft.passes.cleanup.scopes import Scope, keeps_going
 from coregraft.rewriter.graph import Graph, Op
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def emit_loop(b: Emitter, op: Op) -> Any:
             op, f'how long its scan output "{op.outputs[len(slots)]}" gets is only known at run time',
             "declare its shape in the model, or write into a state of fixed size instead",
         )  # fmt: skip
-    limit, first, endless = _limit(b, op), _first(b, op), _goes_on(b, body, again)
+    limit, first, endless = _limit(b, op), _first(b, op), keeps_going(Scope(body))
     if endless and limit is None:
         b.refuse(op, "it has no trip count, and its condition does not change")
     counts, changing = limit is not None or _is_read(body, turn), [i for i, s in enumerate(slots) if results[i] != s]
@@ -128,17 +128,6 @@ def _first(b: Emitter, op: Op) -> Any:
     value = op.inputs[1] if len(op.inputs) > 1 else ""
     known = b.const(value)
     return None if not value or (known is not None and known.all()) else _scalar(b, b.var(value))
-
-
-def _goes_on(b: Emitter, body: Graph, again: str) -> bool:
-    """Whether the body always asks for another turn: it says so, or hands on the condition, which was true."""
-    while (producer := body.producer(again)) is not None and body.op(producer).key == ("", "Identity"):
-        again = body.op(producer).inputs[0]
-    if again == body.inputs[1]:
-        return True
-    known = body.const(again)
-    content = known.numpy() if known is not None else b.const(again) if is_free(body, again) else None
-    return content is not None and bool(content.all())
 
 
 def _is_read(body: Graph, value: str) -> bool:

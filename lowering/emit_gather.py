@@ -46,6 +46,9 @@ def gather(b: Emitter, op: Op) -> Any:
             x=slice_axis(b, source, axis, place, place + 1), axes=np.array([axis], np.int32), name=b.name(op)
         )  # fmt: skip
     indices = integers.indices(b, op.inputs[1], size)
+    if not b.shape(op.inputs[1]) and b.target.format == "neuralnetwork":  # which has no scalars: the axis would stay
+        found = b.mb.gather(x=via_int32(b, source), indices=b.mb.reshape(x=indices, shape=[1]), axis=axis)
+        return from_int32(b, op, b.mb.squeeze(x=found, axes=np.array([axis], np.int32), **name), source)
     found = b.mb.gather(x=via_int32(b, source), indices=indices, axis=axis, **name)
     return from_int32(b, op, found, source)
 

@@ -191,6 +191,12 @@ class Graph(nx.DiGraph):  # type: ignore[misc]  # networkx is untyped
             return op_id  # type: ignore[no-any-return]
         return None
 
+    def source(self, value: str) -> str:
+        """What a value is a copy of: the operand of the first Identity of the chain that leads to it, or itself."""
+        while (op_id := self.producer(value)) is not None and self.op(op_id).key == ("", "Identity"):
+            value = self.op(op_id).inputs[0]
+        return value
+
     def users(self, value: str) -> list[int]:
         """The ops that read a value (in a body of theirs, too), in program order."""
         readers = self._succ[value]

@@ -60,6 +60,14 @@ def is_free(g: Graph, value: str) -> bool:
     return g.producer(value) is None and g.const(value) is None and value not in g.graph.get("inputs", ())
 
 
+def keeps_going(scope: Scope) -> bool:
+    """Whether the body of a Loop never ends it: it hands on the condition, which was true, or gives a constant."""
+    body = scope.graph
+    value = body.source(next(iter(body.outputs.values())))
+    const = scope.const(value)
+    return value == body.inputs[1] or (const is not None and bool(const.numpy().all()))
+
+
 def with_bodies(g: Graph) -> list[tuple[int, Op]]:
     """The ops that have bodies, in program order."""
     found = [(op_id, op) for op_id, op in g.ops() if op.attrs and op.key in _HOLDERS]

@@ -13,7 +13,7 @@ import numpy as np
 from coregraft.passes.cleanup.cones import NEVER
 from coregraft.passes.cleanup.evaluate import Session, runtime_errors
 from coregraft.passes.cleanup.inline import Inliner, substitute
-from coregraft.passes.cleanup.scopes import Scope, all_graphs, is_free, visit_scopes
+from coregraft.passes.cleanup.scopes import Scope, all_graphs, is_free, keeps_going, visit_scopes
 from coregraft.rewriter.contract import Context, Pass
 from coregraft.rewriter.graph import Graph, Op
 from coregraft.rewriter.match import NoMatch
@@ -103,14 +103,11 @@ class UnrollLoops(Pass):
         if not start or (most is not None and most <= 0):
             return _check_empty(op, scope)
         inner = Scope(body, scope)
-        source = _through_identities(body, next(iter(body.outputs.values())))
-        if source == body.inputs[1]:
+        if keeps_going(inner):
             return NoMatch("it never ends") if most is None else most
-        fixed = inner.const(source)
-        if fixed is not None:
-            if not fixed.numpy().any():
-                return 1
-            return NoMatch("it never ends") if most is None else most
+        source = body.source(next(iter(body.outputs.values())))
+        if inner.const(source) is not None:
+            return 1
         limit = self.max_trips + 1 if most is None else min(most, self.max_trips + 1)
         return _counted(op, inner, source, scope, limit)
 
@@ -136,12 +133,6 @@ def _check_empty(op: Op, scope: Scope) -> int | NoMatch:
         if value and (kind is None or kind.shape is None or not all(isinstance(d, int) for d in kind.shape[1:])):
             return NoMatch("it does not run, and the shape of its empty scan output is not known")
     return 0
-
-
-def _through_identities(body: Graph, value: str) -> str:
-    while (op_id := body.producer(value)) is not None and body.op(op_id).key == ("", "Identity"):
-        value = body.op(op_id).inputs[0]
-    return value
 
 
 def _counted(op: Op, inner: Scope, condition: str, scope: Scope, limit: int) -> int | NoMatch:

@@ -299,7 +299,9 @@ def _loop(run: Inference, op: Op, types: Sequence[ValueType | None]) -> _Bodies:
     counters = [TensorType(DType.INT64, ()), TensorType(DType.BOOL, ())]
     body, results = _fixpoint(run, op.attrs["body"], counters, state, [], 1)
     trips = values.ints(run.content(op.inputs[0]) if op.inputs[0] else None)
-    goes_on = values.ints(body.content(next(iter(body.g.outputs.values())))) == [1]
+    again = body.g.source(next(iter(body.g.outputs.values())))
+    begins = len(op.inputs) < 2 or not op.inputs[1] or values.ints(run.content(op.inputs[1])) == [1]
+    goes_on = begins and (again == body.g.graph["inputs"][1] or values.ints(body.content(again)) == [1])
     count: Dim = trips[0] if trips and goes_on else None
     stacked = [_prefixed(count, kind, 0) for kind in results[1 + len(state) :]]
     return {"body": body.g}, [*results[1 : 1 + len(state)], *stacked]
