@@ -9,11 +9,11 @@ from typing import Any, ClassVar
 import numpy as np
 
 from coregraft.passes.decompose import _resample
-from coregraft.passes.decompose._base import Decomposition, computed, constant, need, scalar
+from coregraft.passes.decompose._base import Decomposition, computed, constant, need
 from coregraft.passes.decompose._resample import Axis, Mode
+from coregraft.passes.decompose._resized import CROP, ROUNDING_OPEN, chosen_axes, mode_of, resized
 from coregraft.rewriter.passes import Equivalence, NoMatch, OpBuilder, OpView, ValueView
 from coregraft.rewriter.target import Target
-from coregraft.rewriter.types import Array
 
 #: Coordinate modes of which Core ML has the same grid, where the output size is exactly size times scale (H4.12).
 _NATIVE_GRIDS = frozenset({"half_pixel", "half_pixel_symmetric", "pytorch_half_pixel", "align_corners", "asymmetric"})
@@ -66,20 +66,12 @@ class DecomposeResize(Decomposition):
         if x.shape is None or x.dtype is None:
             return NoMatch("the type of the input is not known")
         if any(computed(node, i) for i in (1, 2, 3)):
-            return NoMatch("its scales, sizes or roi are computed at run time")
-        mode = Mode(
-            node.attr("mode"),
-            node.attr("coordinate_transformation_mode"),
-            node.attr("nearest_mode"),
-            node.attr("cubic_coeff_a"),
-            node.attr("exclude_outside") == 1,
-            node.attr("antialias") == 1,
-        )
-        chosen = [axis % len(x.shape) for axis in node.attr("axes") or range(len(x.shape))]
-        crop = mode.coordinates == "tf_crop_and_resize"
+            return NoMatch("its scales, sizes or roi are computed at run time")  # decompose-dynamic-resize
+        mode = mode_of(node)
+        crop = mode.coordinates == CROP
         axes = _resample.axes_of(
             x.shape,
-            chosen,
+            chosen_axes(node, len(x.shape)),
             constant(node, 2),
             constant(node, 3),
             node.attr("keep_aspect_ratio_policy"),
@@ -91,11 +83,10 @@ class DecomposeResize(Decomposition):
         if not axes:
             return x
         if not x.dtype.is_float and mode.interpolation != "nearest":
-            return NoMatch("how integers are rounded after interpolation is left open by ONNX")
+            return NoMatch(ROUNDING_OPEN)
         if _is_native(x, axes, mode):
             return NoMatch("Core ML's own resize samples at the same places")
-        y = _gathers(op, x, axes, mode) if mode.interpolation == "nearest" else _products(op, x, axes, mode)
-        return _extrapolated(op, y, len(x.shape), axes, mode, node.attr("extrapolation_value")) if crop else y
+        return resized(op, x, axes, mode, node.attr("extrapolation_value"))
 
 
 def _is_native(x: ValueView, axes: Sequence[Axis], mode: Mode) -> bool:
@@ -114,33 +105,3 @@ def _is_native(x: ValueView, axes: Sequence[Axis], mode: Mode) -> bool:
 def _repeats(axis: Axis, mode: Mode) -> bool:
     factor = axis.out // axis.size
     return factor > 0 and np.array_equal(_resample.nearest(axis, mode), np.arange(axis.size).repeat(factor))
-
-
-def _gathers(op: OpBuilder, x: Any, axes: Sequence[Axis], mode: Mode) -> Any:
-    for axis in axes:
-        x = op.Gather(x, op.const(_resample.nearest(axis, mode)), axis=axis.index)
-    return x
-
-
-def _products(op: OpBuilder, x: Any, axes: Sequence[Axis], mode: Mode) -> Any:
-    """One MatMul an axis, those that shrink the data most first."""
-    rank, dtype = len(x.shape), x.dtype.numpy
-    for axis in sorted(axes, key=lambda a: (a.out / a.size, a.index)):
-        matrix = _resample.weights(axis, mode).astype(dtype)
-        if axis.index == rank - 1:
-            x = op.MatMul(x, op.const(np.ascontiguousarray(matrix.T)))
-        elif axis.index == rank - 2:
-            x = op.MatMul(op.const(matrix), x)
-        else:
-            perm = [*(i for i in range(rank) if i != axis.index), axis.index]
-            moved = op.MatMul(op.Transpose(x, perm=perm), op.const(np.ascontiguousarray(matrix.T)))
-            x = op.Transpose(moved, perm=np.argsort(perm).tolist())
-    return x
-
-
-def _extrapolated(op: OpBuilder, y: Any, rank: int, axes: Sequence[Axis], mode: Mode, value: float) -> Any:
-    """``y``, with the extrapolation value wherever any axis lies outside the input."""
-    beyond: Array = np.zeros([1] * rank, bool)
-    for axis in axes:
-        beyond = beyond | _resample.outside(axis, mode).reshape([-1 if i == axis.index else 1 for i in range(rank)])
-    return op.Where(op.const(beyond), scalar(op, value, y), y) if beyond.any() else y
