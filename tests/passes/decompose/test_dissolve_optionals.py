@@ -33,7 +33,8 @@ def test_a_branch_is_chosen(harness: Any, there: bool, format: str) -> None:
         )
         for name, op in (("then_branch", "Neg"), ("else_branch", "Abs"))
     }
-    nodes = [made, helper.make_node("OptionalHasElement", ["o"], ["c"]), helper.make_node("If", ["c"], ["y"], **branches)]
+    chosen = helper.make_node("If", ["c"], ["y"], **branches)
+    nodes = [made, helper.make_node("OptionalHasElement", ["o"], ["c"]), chosen]
     x = np.array([-1.5, 2], np.float32)
     harness.converts(coregraft.load(model(nodes, [X])), {"x": x}, format, want=[-x if there else np.abs(x)])
 
