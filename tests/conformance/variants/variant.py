@@ -23,6 +23,7 @@ OLDEST, NEWEST = 7, 28
 _BESIDE = 21
 #: Constants of no more elements than this are told apart in a variant's name.
 _SPELLED = 8
+_UNUSED = "unused"
 _T = TypeVar("_T")
 _HERE = Path(__file__).parent
 Make: TypeAlias = "Callable[[str], Iterator[Variant]]"
@@ -148,6 +149,7 @@ def case(name: str, label: str, variant: Variant) -> Case:
     """
     model = _model(variant, variant.op or name)
     feeds = {f"x{i}": a for i, a in enumerate(variant.operands) if a is not None and i not in variant.constants}
+    feeds = feeds or {_UNUSED: np.zeros(1, np.float32)}
     wanted = reference(model, feeds)
     if wanted is None:
         return Case(label, name, "shipped", model, [], "no-reference")
@@ -179,6 +181,8 @@ def _model(variant: Variant, op: str) -> Any:
             initializers.append(numpy_helper.from_array(array, f"x{i}"))
         else:
             graph_inputs.append(helper.make_tensor_value_info(f"x{i}", int(DType.of(array.dtype)), array.shape))
+    if not graph_inputs:  # Core ML wants one
+        graph_inputs.append(helper.make_tensor_value_info(_UNUSED, int(DType.FLOAT), [1]))
     results = [ValueInfoProto(name=name) for name in outputs if name]  # the reference tells their types
     graph = helper.make_graph([node], "variant", graph_inputs, results, initializers)
     opsets = [helper.make_opsetid(domain, variant.opset)]
