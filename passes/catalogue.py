@@ -34,6 +34,7 @@ PASSES: dict[str, str] = {
     "decompose-linear-regressor": "coregraft.passes.decompose.decompose_linear_regressor:DecomposeLinearRegressor",
     "decompose-matmul-integer": "coregraft.passes.decompose.decompose_matmul_integer:DecomposeMatmulInteger",
     "decompose-max-pool": "coregraft.passes.decompose.decompose_max_pool:DecomposeMaxPool",
+    "decompose-max-roi-pool": "coregraft.passes.decompose.decompose_max_roi_pool:DecomposeMaxRoiPool",
     "decompose-max-unpool": "coregraft.passes.decompose.decompose_max_unpool:DecomposeMaxUnpool",
     "decompose-non-max-suppression": "coregraft.passes.decompose.decompose_non_max_suppression:DecomposeNonMaxSuppression",
     "decompose-normalizer": "coregraft.passes.decompose.decompose_normalizer:DecomposeNormalizer",

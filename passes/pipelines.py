@@ -101,6 +101,7 @@ DECOMPOSE = (
     "decompose-affine-grid",
     "decompose-grid-sample",
     "decompose-roi-align",
+    "decompose-max-roi-pool",
     "decompose-tf-idf-vectorizer",
     "decompose-non-max-suppression",
     "decompose-unique",

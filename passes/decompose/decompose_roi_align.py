@@ -80,7 +80,10 @@ class DecomposeRoiAlign(Decomposition):
                 points = _adaptively(op, start, extent, out, most, repeat=mode == "max")
             matrices.append((_averages if mode == "avg" else _corners)(op, points, out, size))
         image = op.Gather(x, batch, axis=0) if x.shape[0] != 1 else x
-        return (_averaged if mode == "avg" else _greatest)(op, image, *matrices, outs)
+        rows, columns = matrices
+        if mode == "max":
+            return _greatest(op, image, rows, columns, outs)
+        return op.MatMul(op.MatMul(rows, image), op.Transpose(columns, perm=[0, 1, 3, 2]))
 
 
 @dataclass(frozen=True)
@@ -168,10 +171,6 @@ def _corners(op: OpBuilder, points: _Points, out: int, size: int) -> Any:
     ]
     pairs = op.Concat(*(op.Unsqueeze(row, ints(op, [2])) for row in rows), axis=2)
     return op.Reshape(pairs, ints(op, [-1, 1, at.shape[1] * 2, size]))
-
-
-def _averaged(op: OpBuilder, image: Any, rows: Any, columns: Any, outs: tuple[int, int]) -> Any:
-    return op.MatMul(op.MatMul(rows, image), op.Transpose(columns, perm=[0, 1, 3, 2]))
 
 
 def _greatest(op: OpBuilder, image: Any, rows: Any, columns: Any, outs: tuple[int, int]) -> Any:

@@ -25,6 +25,7 @@ FULL_PRECISION_RULES = frozenset(
         "DecomposeDft",
         "DecomposeDynamicResize",
         "DecomposeGridSample",
+        "DecomposeMaxRoiPool",
         "DecomposeRoiAlign",
         "DecomposeStft",
         "DecomposeUnique",
