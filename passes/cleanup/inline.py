@@ -9,6 +9,7 @@ from typing import Any
 from coregraft.passes.cleanup.scopes import Scope, all_graphs, is_free
 from coregraft.rewriter.graph import Graph, Op
 from coregraft.rewriter.rewriter import Rewriter, rename_free
+from coregraft.rewriter.shapes import completed
 from coregraft.rewriter.types import TensorType, ValueType
 
 
@@ -114,5 +115,5 @@ def substitute(rw: Rewriter, op_id: int, build: Callable[[], Sequence[str]]) -> 
 
     rw.commit([op_id], list(old_types), built)
     for value, kind in old_types.items():
-        if value in g and g.type_of(value) is None:
-            rw.set_type(value, kind)
+        if value in g:
+            rw.set_type(value, completed(g.type_of(value), kind))
