@@ -5,10 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import numpy as np
-
-from coregraft.passes.decompose._base import Decomposition, computed, constant, need, operand
-from coregraft.passes.shapes._index import at, clipped, count_up, number, per_axis
+from coregraft.passes.decompose._base import Decomposition, computed, need
+from coregraft.passes.shapes._index import Slicing
 from coregraft.rewriter.passes import Equivalence, NoMatch, OpBuilder, OpView
 from coregraft.rewriter.target import Target
 
@@ -54,21 +52,9 @@ class GatherSlice(Decomposition):
         sizes, wanted, given = x.static_shape, y.static_shape, need(node, 1).static_shape
         if sizes is None or wanted is None or given is None:
             return NoMatch("the shape of its result is not known")
-        rank, axes, steps = len(sizes), operand(node, 3), operand(node, 4)
-        starts = per_axis(op, need(node, 1), axes, rank)
-        known = constant(node, 4) if steps is not None else np.ones(1)
-        forward = known is not None and bool((known > 0).all())
-        strides = per_axis(op, steps, axes, rank, 1) if steps is not None else None
+        slicing = Slicing.of(op, node, len(sizes))
         result: Any = x
         for axis, (size, length) in enumerate(zip(sizes, wanted, strict=True)):
-            if size == length and forward:
-                continue
-            start, step = at(op, starts, axis), at(op, strides, axis) if strides is not None else None
-            start = op.Where(op.Less(start, number(op, 0)), op.Add(start, number(op, size)), start)
-            first = clipped(op, start, 0, size)
-            if not forward:
-                backward = op.Less(step, number(op, 0))
-                first = op.Where(backward, clipped(op, start, 0, size - 1), first)
-            places = count_up(op, length)
-            result = op.Gather(result, op.Add(first, op.Mul(places, step) if step is not None else places), axis=axis)
+            if size != length or not slicing.forward:
+                result = op.Gather(result, slicing.places(op, axis, size, length), axis=axis)
         return result if result is not x else op.Identity(x)
