@@ -87,7 +87,7 @@ def emit_loop(b: Emitter, op: Op) -> Any:
     def step(*variables: Any) -> list[Any]:
         counter, _, state = split(variables)
         # A turn is only taken while the condition holds, so that is what the body reads of it.
-        condition = b.mb.const(val=True, name=b.names.take(holds)) if _is_read(body, holds) else None
+        condition = b.mb.const(val=np.bool_(True), name=b.names.take(holds)) if _is_read(body, holds) else None
         last, *found = b.body(body, [counter, condition, *state])
         for i in changing:
             if tuple(found[i].shape) != tuple(start[i].shape):
@@ -101,7 +101,7 @@ def emit_loop(b: Emitter, op: Op) -> Any:
         counted = [b.mb.add(x=counter, y=np.int32(1), name=b.names.take(f"{turn}_next"))] if counts else []
         return [*counted, *owned]
 
-    lead = [np.int32(0)] * counts + [True if first is None else first] * (not endless)
+    lead = [np.int32(0)] * counts + [np.bool_(True) if first is None else first] * (not endless)
     made = b.mb.while_loop(
         _cond=goes_on, _body=step, loop_vars=(*lead, *(start[i] for i in changing)), name=b.name(op)
     )

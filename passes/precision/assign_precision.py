@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -10,6 +11,7 @@ from coregraft.passes.precision import _half
 from coregraft.rewriter.dialect import DOMAIN
 from coregraft.rewriter.graph import Graph, Op
 from coregraft.rewriter.passes import APPROXIMATE, Context, Equivalence, Pass, Rewriter
+from coregraft.rewriter.rewriter import rename_free
 from coregraft.rewriter.schema import schema
 from coregraft.rewriter.types import Const, DType, TensorType
 
@@ -26,6 +28,7 @@ FULL_PRECISION_RULES = frozenset(
         "DecomposeDynamicResize",
         "DecomposeGridSample",
         "DecomposeMaxRoiPool",
+        "DecomposeMelWeightMatrix",
         "DecomposeRoiAlign",
         "DecomposeStft",
         "DecomposeUnique",
@@ -45,8 +48,9 @@ class AssignPrecision(Pass):
     ------------
     Decides for each op whether it is computed in fp16 or fp32, retypes values, casts constants once, and puts a Cast
     where a value crosses from one to the other. Inputs and outputs keep the type they had unless ``io`` says
-    otherwise. An op stays in fp32 when the user says so, when it computes coordinates, counts or sums of integers,
-    when a constant of its is out of half-precision range, or when a small constant would lose more than rounding.
+    otherwise. Bodies of If and Loop are computed in fp32 throughout. An op stays in fp32 when the user says so, when
+    it computes coordinates, counts or sums of integers, when a constant of its is out of half-precision range, or when
+    a small constant would lose more than rounding.
 
     Why it matters
     --------------
@@ -83,6 +87,15 @@ class AssignPrecision(Pass):
     def run(self, g: Graph, ctx: Context) -> None:
         rw = ctx.rewriter(g)
         io_types = {v: g.tensor_type(v) for v in (*g.inputs, *g.outputs.values())}
+        computed = self._decisions(g, ctx)
+        if self.io == "fp16" and self.precision == "fp16":
+            self._retype_io(g, rw)
+            io_types = {v: g.tensor_type(v) for v in g.inputs}
+        casts: dict[tuple[str, DType], str] = {}
+        self._assign(g, rw, ctx, computed, casts)
+        self._restore_outputs(g, rw, io_types, casts)
+
+    def _decisions(self, g: Graph, ctx: Context) -> dict[int, DType | None]:
         computed: dict[int, DType | None] = {}
         for op_id in g.topological():
             dtype, why = self._decide(g, g.op(op_id), ctx)
@@ -91,15 +104,18 @@ class AssignPrecision(Pass):
                 ctx.count(dtype.name.lower())
             if why and self.precision == "fp16":
                 ctx.note(f"{g.op(op_id).label} stays in fp32: {why}")
-        if self.io == "fp16" and self.precision == "fp16":
-            self._retype_io(g, rw)
-            io_types = {v: g.tensor_type(v) for v in g.inputs}
-        casts: dict[tuple[str, DType], str] = {}
+        return computed
+
+    def _assign(
+        self, g: Graph, rw: Rewriter, ctx: Context, computed: Mapping[int, DType | None],
+        casts: dict[tuple[str, DType], str],
+    ) -> None:  # fmt: skip
         for op_id in g.topological():
             dtype = computed.get(op_id)
             if dtype is not None:
                 _retype(g, rw, op_id, dtype, casts)
-        self._restore_outputs(g, rw, io_types, casts)
+            if any(g.op(op_id).bodies()):
+                _enter(g, rw, op_id, casts, ctx)
 
     def _decide(self, g: Graph, op: Op, ctx: Context) -> tuple[DType | None, str]:
         """The type an op is computed in (None: it has no floating point) and why it is not the one asked for."""
@@ -178,6 +194,41 @@ def _is_sum(g: Graph, op: Op) -> bool:
 def _makes_integers(g: Graph, op: Op) -> bool:
     to = g.tensor_type(op.outputs[0]) if op.type == "Cast" and not op.domain else None
     return to is not None and to.dtype.is_integer
+
+
+def _enter(g: Graph, rw: Rewriter, op_id: int, casts: dict[tuple[str, DType], str], ctx: Context) -> None:
+    """Let the bodies of an op, and all they capture, be fp32."""
+    op = g.op(op_id)
+    captured: dict[str, str] = {}
+    for value in op.captures:
+        kind = g.tensor_type(value)
+        if kind is not None and kind.dtype in _FLOATS and kind.dtype is not DType.FLOAT:
+            captured[value] = _cast(g, rw, value, DType.FLOAT, casts)
+    bodies: dict[str, Graph] = {}
+    for name, body in op.bodies():
+        copy: Graph = body.copy()
+        for old, new in captured.items():
+            copy = rename_free(copy, old, new)
+        inner = Rewriter(copy, rw.pass_name, rw.target)
+        _in_full(copy, inner, ctx)
+        if inner.changed or captured:
+            bodies[name] = copy
+    if bodies:
+        rw.update(op_id, attrs={**op.attrs, **bodies})
+
+
+def _in_full(body: Graph, rw: Rewriter, ctx: Context) -> None:
+    """Let everything in a body be fp32, what goes in and comes out included."""
+    full = AssignPrecision("fp32")
+    for value in (*body.inputs, *body.free_values()):
+        kind = body.tensor_type(value)
+        if kind is not None and kind.dtype in _FLOATS:
+            rw.set_type(value, TensorType(DType.FLOAT, kind.shape))
+    casts: dict[tuple[str, DType], str] = {}
+    full._assign(body, rw, ctx, full._decisions(body, Context()), casts)
+    kinds = {v: kind for v in body.outputs.values() if (kind := body.tensor_type(v)) is not None}
+    wanted = {v: TensorType(DType.FLOAT, kind.shape) for v, kind in kinds.items() if kind.dtype in _FLOATS}
+    full._restore_outputs(body, rw, dict(wanted), casts)
 
 
 def _retype(g: Graph, rw: Rewriter, op_id: int, dtype: DType, casts: dict[tuple[str, DType], str]) -> None:
