@@ -51,7 +51,6 @@ _STRINGS = "Core ML has no strings; do this before the model"
 REFUSED_ONNX: dict[str, str] = {
     "BitCast": "MIL cannot reinterpret the bits of a tensor",
     "ImageDecoder": "Core ML decodes images before the model; make the pixels its input",
-    "MelWeightMatrix": "its operands are computed at run time, and the size of its result with them",
     **dict.fromkeys(
         ("Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"), _RANDOM
     ),
