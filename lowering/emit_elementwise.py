@@ -141,12 +141,16 @@ def arithmetic(b: Emitter, op: Op) -> Any:
 
 @lower("Div")
 def div(b: Emitter, op: Op) -> Any:
-    """``real_div``; integers are divided toward zero (H4.14)."""
+    """``real_div``; integers are divided toward zero (H4.14). Narrow ones wrap around: the least by -1 is itself."""
     x, y = b.var(op.inputs[0]), b.var(op.inputs[1])
     if is_float(x):
         return b.mb.real_div(x=x, y=y, name=b.name(op))
     signed = not all(integers.is_non_negative(b, value) for value in op.inputs)
-    return integers.truncating_div(b, x, y, signed, b.name(op))
+    dtype = b.type(op.inputs[0]).dtype
+    if not signed or not integers.is_narrow(dtype):
+        return integers.truncating_div(b, x, y, signed, b.name(op))
+    low, _ = integers.limits(dtype)
+    return integers.wrap(b, integers.truncating_div(b, x, y, signed), dtype, low, -low, b.name(op))
 
 
 @lower("Mod", attrs="fmod")

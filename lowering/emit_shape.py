@@ -236,7 +236,8 @@ def one_hot(b: Emitter, op: Op) -> Any:
     index = b.var(op.inputs[0])
     index = mb.cast(x=index, dtype="int32") if is_float(index) else index
     wrapped = mb.select(cond=mb.less(x=index, y=np.int32(0)), a=mb.add(x=index, y=np.int32(depth)), b=index)
-    column = mb.expand_dims(x=wrapped, axes=np.array([axis], np.int32))
+    # A scalar has the shape (1,) in a neuralnetwork.
+    column = mb.expand_dims(x=wrapped, axes=np.array([axis], np.int32)) if wrapped.rank else reshape(b, wrapped, (1,))
     hit = mb.equal(x=column, y=iota(b, depth, len(shape), axis))
     values = b.var(op.inputs[2])
     off, on = (to_shape(b, part, ()) for part in mb.split(x=values, num_splits=2, axis=0))

@@ -86,12 +86,12 @@ def product(b: Emitter, x: Any, y: Any, dtype: DType, name: str) -> Any:
     return b.mb.mod(x=b.mb.add(x=lower, y=b.mb.mul(x=upper, y=np.int32(256))), y=np.int32(2**16), name=name)
 
 
-def truncating_div(b: Emitter, x: Any, y: Any, signed: bool, name: str) -> Any:
+def truncating_div(b: Emitter, x: Any, y: Any, signed: bool, name: str | None = None) -> Any:
     """Integer division toward zero; ``floor_div`` is only ever given non-negative numbers (H4.14)."""
     if not signed:
-        return b.mb.floor_div(x=x, y=y, name=name)
+        return b.mb.floor_div(x=x, y=y, **named(name))
     sign = b.mb.mul(x=b.mb.sign(x=x), y=b.mb.sign(x=y))
-    return b.mb.mul(x=sign, y=b.mb.floor_div(x=b.mb.abs(x=x), y=b.mb.abs(x=y)), name=name)
+    return b.mb.mul(x=sign, y=b.mb.floor_div(x=b.mb.abs(x=x), y=b.mb.abs(x=y)), **named(name))
 
 
 def is_non_negative(b: Emitter, value: str, depth: int = 8) -> bool:
