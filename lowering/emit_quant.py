@@ -6,12 +6,13 @@ int32 between the two ops, whatever narrow type ONNX gives them; the arithmetic 
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from coregraft.lowering.registry import lower
-from coregraft.lowering.vars import cast, channel_var, is_float, like, named, np_type
+from coregraft.lowering.vars import cast, channel_var, is_float, like, named, np_type, reshape
 from coregraft.rewriter.graph import Op
 from coregraft.rewriter.types import Array, DType
 
@@ -169,10 +170,23 @@ def _operand(b: Emitter, op: Op, i: int, x: Any) -> Any:
         return _spread(wide, b.shape(op.inputs[0]) if block else (0,) * rank, axis, block)
     var = b.var(op.inputs[i])
     if block:
-        b.refuse(op, "its blocks have scales or zero points that are computed at run time")
+        return _spread_var(b, var, b.shape(op.inputs[0]), axis, block)
     if var.rank == 0 or var.shape == (1,):
         return var if var.rank == 0 else b.mb.squeeze(x=var, axes=[0])
     return channel_var(b, var, rank, axis)
+
+
+def _spread_var(b: Emitter, values: Any, shape: tuple[int, ...], axis: int, block: int) -> Any:
+    """As :func:`_spread`, for blocks whose values are computed at run time: each is repeated along the axis."""
+    before, after = math.prod(shape[:axis]), math.prod(shape[axis + 1 :])
+    n_blocks = int(values.shape[axis])
+    column = reshape(b, values, (before, n_blocks, 1, after))
+    wide = b.mb.tile(x=column, reps=np.array((1, 1, block, 1), np.int32))
+    rows = reshape(b, wide, (before, n_blocks * block, after))
+    if n_blocks * block > shape[axis]:
+        end = np.array((before, shape[axis], after), np.int32)
+        rows = b.mb.slice_by_index(x=rows, begin=np.zeros(3, np.int32), end=end)
+    return reshape(b, rows, shape)
 
 
 def _native_parameters(b: Emitter, op: Op, x: Any, kind: DType) -> dict[str, Any] | None:

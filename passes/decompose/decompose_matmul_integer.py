@@ -8,9 +8,9 @@ from typing import Any, ClassVar
 import numpy as np
 
 from coregraft.passes.decompose._base import Decomposition, computed, constant, need, operand
-from coregraft.passes.decompose._integers import EXACT, REACH, centred, exact_product
+from coregraft.passes.decompose._integers import centred, exact_computed_product, exact_product, reach
 from coregraft.rewriter.passes import Equivalence, NoMatch, OpBuilder, OpView
-from coregraft.rewriter.types import Dim, DType
+from coregraft.rewriter.types import Dim
 
 
 @dataclass(frozen=True)
@@ -21,8 +21,8 @@ class DecomposeMatmulInteger(Decomposition):
     ------------
     Subtracts the zero points (scalar, by row of the left operand, by column of the right one), multiplies in fp32 and
     casts to int32. An fp32 accumulator of whole numbers is exact below 2**24; the bound is computed from the weights,
-    and weights that exceed it are multiplied in two parts of four bits each. With both operands computed at run time
-    the inner axis may have at most 258 elements. Fires where the target has no lowering for the op.
+    or from the length of the inner axis where both operands are computed at run time, and right operands that exceed
+    it are multiplied in parts of four or two bits each. Fires where the target has no lowering for the op.
 
     Why it matters
     --------------
@@ -47,20 +47,21 @@ class DecomposeMatmulInteger(Decomposition):
     when_unsupported: ClassVar[bool] = True
 
     def build(self, op: OpBuilder, node: OpView) -> Any:
-        a, b = need(node, 0), need(node, 1)
-        a_zero = operand(node, 2)
-        if a.shape is None or b.shape is None or (a_zero is not None and a_zero.shape is None):
+        a, b, a_zero = need(node, 0), need(node, 1), operand(node, 2)
+        if a.shape is None or b.shape is None or a.dtype is None or (a_zero is not None and a_zero.shape is None):
             return NoMatch("the rank of an operand is not known")
         left = centred(op, node, 0, 2, _row_shape(None if a_zero is None else a_zero.shape))
+        reached, inner = reach(node, 0, 2), max(len(b.shape) - 2, 0)
         if b.is_const and not computed(node, 3):
             zero = constant(node, 3)
             weights = b.array().astype(np.int64) - (0 if zero is None else zero.astype(np.int64))
-            inner = max(weights.ndim - 2, 0)
-            return exact_product(op, weights, (inner,), lambda w: op.MatMul(left, w))
-        inner_size = b.shape[max(len(b.shape) - 2, 0)]
-        if not isinstance(inner_size, int) or inner_size * REACH * REACH >= EXACT:
-            return NoMatch("its accumulators may leave the range in which fp32 is exact")
-        return op.Cast(op.MatMul(left, centred(op, node, 1, 3)), to=int(DType.INT32))
+            return exact_product(op, weights, (inner,), reached, lambda part: op.MatMul(left, part))
+        terms = b.shape[inner]
+        if not isinstance(terms, int):
+            return NoMatch("the length of its sums is not known")
+        return exact_computed_product(
+            op, centred(op, node, 1, 3), terms, (reach(node, 1, 3), reached), lambda part: op.MatMul(left, part)
+        )
 
 
 def _row_shape(zero: tuple[Dim, ...] | None) -> tuple[int, ...] | None:

@@ -14,7 +14,7 @@ from coregraft.rewriter.errors import UnsupportedError
 from coregraft.rewriter.graph import Graph, Op
 from coregraft.rewriter.opset import INTERNAL_OPSET
 from coregraft.rewriter.types import Array, Const, DType, TensorType
-from tests.lowering.agreement import agree, by_runtime
+from tests.lowering.agreement import agree
 from tests.lowering.fold_harness import case, lowered
 from tests.lowering.mil_numpy import find_ops, op_types, run_mil
 
@@ -156,12 +156,19 @@ def test_scales_computed_at_run_time(scale_at_run_time: bool) -> None:
     agree(case("DequantizeLinear", q, floats(6, low=0.1, high=1), _RNG.integers(0, 9, 6).astype(np.uint8), axis=1))
 
 
-def test_blocks_at_run_time() -> None:
-    x, scale = floats(2, 6) * 9, floats(2, 3, low=0.2, high=0.5)
-    zero = _RNG.integers(-4, 4, (2, 3)).astype(np.int8)
-    agree(case("QuantizeLinear", x, scale, zero, constant=(1, 2), axis=1, block_size=2))
-    with pytest.raises(UnsupportedError, match="blocks"):
-        lowered(by_runtime(case("QuantizeLinear", x, scale, zero, axis=1, block_size=2)))
+@pytest.mark.parametrize(
+    ("shape", "axis", "block"),
+    [((2, 6), 1, 2), ((5, 3), 0, 2), ((2, 2, 3, 1, 5), -1, 3), ((7,), 0, 4), ((2, 4), -2, 1)],
+)
+@pytest.mark.parametrize("constant", [(1, 2), (1,), ()])
+def test_blocks_at_run_time(shape: tuple[int, ...], axis: int, block: int, constant: tuple[int, ...]) -> None:
+    """Blocks that end beyond the axis, and ranks that leave no room for another axis, included."""
+    blocks = [-(-n // block) if i == axis % len(shape) else n for i, n in enumerate(shape)]
+    scale, zero = floats(*blocks, low=0.2, high=0.5), _RNG.integers(-4, 4, blocks).astype(np.int8)
+    attrs = {"axis": axis, "block_size": block}
+    agree(case("QuantizeLinear", floats(*shape) * 9, scale, zero, constant=constant, **attrs))
+    x = _RNG.integers(-128, 128, shape).astype(np.int8)
+    agree(case("DequantizeLinear", x, scale, zero, constant=constant, **attrs))
 
 
 @pytest.mark.parametrize(("target", "native"), [("iOS16", False), ("iOS17", True)])

@@ -45,7 +45,17 @@ def test_large_accumulators_take_two_parts(harness: Any) -> None:
     assert harness.run(g, feeds)[0].max() > 1 << 24
 
 
-def test_weights_must_be_constant(harness: Any) -> None:
-    x, w = np.zeros((1, 2, 3, 3), np.uint8), np.zeros((1, 2, 3, 3), np.uint8)
+@pytest.mark.parametrize(("channels", "parts"), [(4, 1), (64, 2), (600, 4)])
+@pytest.mark.parametrize("zeros", [False, True])
+def test_weights_computed_at_run_time(harness: Any, channels: int, parts: int, zeros: bool) -> None:
+    x, w = np.full((1, channels, 4, 4), 255, np.uint8), np.full((2, channels, 3, 3), 251, np.uint8)
+    w[:, ::3] = 7
+    operands = [x, w, np.array(3, np.uint8), np.array(11, np.uint8)] if zeros else [x, w]
+    g, feeds = harness.graph("ConvInteger", operands, pads=[1, 1, 1, 1])
+    assert harness.same(RULE, g, feeds).types.count("Conv") == parts
+
+
+def test_sums_that_are_too_long(harness: Any) -> None:
+    x, w = np.zeros((1, 5000, 3, 3), np.uint8), np.zeros((1, 5000, 3, 3), np.uint8)
     g, _ = harness.graph("ConvInteger", [x, w])
-    harness.declines(RULE, g, "computed at run time")
+    harness.declines(RULE, g, "may leave int32")

@@ -40,20 +40,32 @@ def test_a_zero_point_by_row_agrees_with_the_definition(harness: Any) -> None:
     np.testing.assert_array_equal(got, (a.astype(np.int32) - zero[:, None]) @ b.astype(np.int32))
 
 
-def test_large_accumulators_take_two_parts(harness: Any) -> None:
-    a = np.full((2, 800), 255, np.uint8)
-    b = np.full((800, 3), 127, np.int8)
+@pytest.mark.parametrize(("inner", "parts"), [(400, 1), (800, 2), (20000, 4)])
+@pytest.mark.parametrize("constant", [True, False])
+def test_large_accumulators_take_several_parts(harness: Any, inner: int, parts: int, constant: bool) -> None:
+    """The bound is 255·128 a term for each of the sums."""
+    a = np.full((2, inner), 255, np.uint8)
+    b = np.full((inner, 3), 127, np.int8)
     b[::7] = -128
-    g, feeds = harness.graph("MatMulInteger", [a, Const.of(b)])
+    g, feeds = harness.graph("MatMulInteger", [a, Const.of(b) if constant else b])
     outcome = harness.same(RULE, g, feeds)
-    assert outcome.types.count("MatMul") == 2
-    assert harness.run(g, feeds)[0].max() > 1 << 24
+    assert outcome.types.count("MatMul") == parts
+    assert harness.run(g, feeds)[0].max() > 1 << 23
+
+
+def test_the_zero_point_of_the_operand_bounds_the_sums(harness: Any) -> None:
+    a, b = random(np.uint8, 2, 1000), np.full((1000, 3), 127, np.int8)
+    b[1::2] = -128
+    for zero, parts in ((128, 1), (0, 2)):
+        g, feeds = harness.graph("MatMulInteger", [a, Const.of(b), Const.of(np.array(zero, np.uint8))])
+        assert harness.same(RULE, g, feeds).types.count("MatMul") == parts
 
 
 def test_declines(harness: Any) -> None:
-    g, _ = harness.graph("MatMulInteger", [random(np.uint8, 2, 300), random(np.int8, 300, 2)])
-    harness.declines(RULE, g, "may leave the range")
     g, _ = harness.graph("MatMulInteger", [random(np.uint8, 2, 3), Const.of(np.full((3, 4), 1, np.int8))])
     harness.declines(RULE, g, "has a lowering", target=Target.any())
-    g, _ = harness.graph("MatMulInteger", [random(np.uint8, 1, 9000), Const.of(np.full((9000, 1), -128, np.int8))])
-    harness.declines(RULE, g, "even in two parts")
+    g, _ = harness.graph("MatMulInteger", [random(np.uint8, 1, 30000), random(np.uint8, 30000, 1)])
+    harness.declines(RULE, g, "even in parts of two bits")
+    long = Const.of(np.full((70000, 1), -128, np.int8))
+    g, _ = harness.graph("MatMulInteger", [random(np.uint8, 1, 70000), long])
+    harness.declines(RULE, g, "may leave int32")
