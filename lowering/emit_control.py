@@ -152,7 +152,7 @@ def _own(b: Emitter, names: Sequence[str], vars: Sequence[Any], *, values_known:
     results: list[Any] = []
     for name, var in zip(names, vars, strict=True):
         is_own = var.op is not None and var.op.op_type != "const" and var.op.enclosing_block is curr_block()
-        hidden = not values_known and var.val is not None
+        hidden = not values_known and var.sym_val is not None
         if not is_own or hidden or any(var is other for other in results):
             var = b.mb.identity(x=var, name=b.names.take(f"{name}_result"))
         if hidden:

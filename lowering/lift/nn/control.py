@@ -58,27 +58,31 @@ def loop(n: Network, layer: Layer) -> None:
     if unseen:
         n.refuse(layer, f'blob "{unseen[0]}" is read after it, and would not be there after no turn')
     state = [name for name in written if name in n.blobs and (name in live or name in before)]
-    body = n.child()
-    body.l.input("turn", TensorType(DType.INT64, ()))
-    body.l.input("go_on", TensorType(DType.BOOL, ()))
     start = [n.value(n.blobs[name]) for name in state]
-    for name in state:
-        kind = TensorType(DType.FLOAT, (None,) * n.rank(layer, n.blobs[name]))
-        value = body.l.input(name, kind)
-        body.blobs[name] = Blob(value)
-        body.learn(value, value, kind)
     kept = live | reads(inner) | frozenset(state)
-    body.run(step, kept)
+    kinds = [TensorType(DType.FLOAT, n.shape(layer, n.blobs[name])) for name in state]
+    while True:  # as long as a turn leaves a state with other sizes than it was taken to have
+        body = n.child()
+        body.l.input("turn", TensorType(DType.INT64, ()))
+        body.l.input("go_on", TensorType(DType.BOOL, ()))
+        for name, kind in zip(state, kinds, strict=True):
+            value = body.l.input(name, kind)
+            body.blobs[name] = Blob(value)
+            body.learn(value, value, kind)
+        body.run([*step, *condition], kept)
+        after = [_common([kind, body.types[body.blobs[name].name]]) for name, kind in zip(state, kinds, strict=True)]
+        if after == kinds:
+            break
+        kinds = after
     if condition:
-        body.run(condition, kept)
         again = _truth(body, layer, body.read(layer, p.conditionVar))
     else:
         again = body.l.emit("Identity", [body.l.literal(np.bool_(True))])
     _yield(body, [again, *(body.value(body.blobs[name]) for name in state)])
     results = [n.l.fresh(name) for name in state]
     n.l.emit("Loop", [limit, first, *start], {"body": body.l.graph}, results)
-    for name, result in zip(state, results, strict=True):
-        _learn(n, name, result, [n.types[n.blobs[name].name], body.types[body.blobs[name].name]])
+    for name, result, kind in zip(state, results, kinds, strict=True):
+        _learn(n, name, result, [kind])
 
 
 def _written(messages: Sequence[Any]) -> list[str]:
@@ -116,13 +120,18 @@ def _truth(n: Network, layer: Layer, blob: Blob) -> str:
     return n.l.emit("Greater", [n.l.emit("Abs", [_single(n, layer, blob)]), np.float32(_FALSE)])
 
 
-def _learn(n: Network, name: str, value: str, kinds: Sequence[TensorType]) -> None:
-    """Let a blob be a value of one of some types."""
+def _common(kinds: Sequence[TensorType]) -> TensorType:
+    """The type of what has one of some types."""
     shape = None
     if len({kind.rank for kind in kinds}) == 1 and kinds[0].shape is not None:
         pairs = zip(*(kind.shape for kind in kinds if kind.shape is not None), strict=True)
         shape = tuple(sizes[0] if len(set(sizes)) == 1 else None for sizes in pairs)
-    kind = TensorType(DType.FLOAT, shape)
+    return TensorType(DType.FLOAT, shape)
+
+
+def _learn(n: Network, name: str, value: str, kinds: Sequence[TensorType]) -> None:
+    """Let a blob be a value of one of some types."""
+    kind = _common(kinds)
     n.l.graph.add_value(value, kind)
     blob = Blob(value)
     n.learn(value, value, kind)
