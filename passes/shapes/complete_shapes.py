@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from coregraft.passes.shapes._relations import RELATIONS
+from coregraft.passes.shapes import _relations, _relations_of_parts  # noqa: F401  # they register relations
+from coregraft.passes.shapes._arithmetic import RELATIONS
 from coregraft.passes.shapes._sizes import ContradictionError, Place, Shapes
 from coregraft.rewriter.graph import Graph
 from coregraft.rewriter.passes import Context, Fact, Pass
