@@ -51,6 +51,8 @@ def resize(b: Emitter, op: Op) -> Any:
     coordinates = text(b.attr(op, "coordinate_transformation_mode"))
     if not axes:
         return b.mb.identity(x=x, name=b.name(op))
+    if mode != "nearest" and not is_float(x):
+        b.refuse(op, "how integers are rounded after interpolation is left open by ONNX", "cast to float before it")
     if coordinates == "tf_crop_and_resize":
         b.refuse(op, "it crops while it resizes (tf_crop_and_resize)", _MATRIX)
     if mode == "nearest":
@@ -124,8 +126,6 @@ def _linear(b: Emitter, op: Op, x: Any, axes: Sequence[Axis], coordinates: str) 
         b.refuse(op, "Core ML interpolates over the last two axes only", _MATRIX)
     if any(abs(axis.size * axis.scale - axis.out) > 1e-6 * axis.out for axis in axes):
         b.refuse(op, "size times scale is not a whole number, and Core ML works with the ratio of the sizes", _MATRIX)
-    if not is_float(x):
-        b.refuse(op, "linear interpolation of integers rounds in a way ONNX leaves open", "cast to float before it")
     if coordinates not in _SAMPLING:
         b.refuse(op, f"Core ML has no {coordinates} coordinates", _MATRIX)
     sampling = _SAMPLING[coordinates]

@@ -170,10 +170,9 @@ def _folded(values: Any, size: int, margin: int) -> Any:
 
 
 def _cubic(d: Any, a: float) -> Any:
-    """Keys' cubic convolution kernel at distance ``d``."""
-    near = ((a + 2) * d - (a + 3)) * d * d + _ONE
-    far = (((d - 5) * d + 8) * d - 4) * a
-    return np.where(d <= _ONE, near, np.where(d < np.float32(2), far, _ZERO))
+    """Keys' cubic convolution kernel at distance ``d``, as products: exactly zero at 1, and from 2 on."""
+    rest = np.minimum(d - 2, _ZERO)
+    return (d - 1) * np.where(d <= _ONE, ((a + 2) * d - 1) * d - 1, rest * rest * a)
 
 
 def _crops(roi: Array | None, n: int) -> list[tuple[Any, Any]]:

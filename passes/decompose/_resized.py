@@ -13,10 +13,10 @@ from coregraft.passes.decompose import _resample
 from coregraft.passes.decompose._base import scalar
 from coregraft.passes.decompose._expression import value
 from coregraft.passes.decompose._resample import Axis, Mode
-from coregraft.rewriter.passes import OpBuilder, OpView
+from coregraft.rewriter.passes import OpBuilder, OpView, ValueView
+from coregraft.rewriter.types import DType
 
 CROP = "tf_crop_and_resize"
-ROUNDING_OPEN = "how integers are rounded after interpolation is left open by ONNX"
 
 
 def mode_of(node: OpView) -> Mode:
@@ -34,6 +34,18 @@ def mode_of(node: OpView) -> Mode:
 def chosen_axes(node: OpView, rank: int) -> list[int]:
     """The axes that scales, sizes and roi speak of, in their order."""
     return [axis % rank for axis in node.attr("axes") or range(rank)]
+
+
+def refusal(x: ValueView, node: OpView) -> str:
+    """Why ONNX does not say what the op makes of integers; empty where it does."""
+    if x.dtype is None or x.dtype.is_float:
+        return ""
+    if node.attr("mode") != "nearest":
+        return "how integers are rounded after interpolation is left open by ONNX"
+    if node.attr("coordinate_transformation_mode") != CROP or x.dtype is DType.BOOL:
+        return ""
+    limits, extrapolation = np.iinfo(x.dtype.numpy), node.attr("extrapolation_value")
+    return "" if limits.min <= extrapolation <= limits.max else f"{x.dtype.name.lower()} cannot hold {extrapolation}"
 
 
 def resized(op: OpBuilder, x: Any, axes: Sequence[Axis], mode: Mode, extrapolation: float) -> Any:

@@ -10,7 +10,7 @@ import numpy as np
 from coregraft.passes.decompose._base import Decomposition, computed, constant, need, operand
 from coregraft.passes.decompose._expression import Expression
 from coregraft.passes.decompose._resample import Axis
-from coregraft.passes.decompose._resized import CROP, ROUNDING_OPEN, chosen_axes, mode_of, resized
+from coregraft.passes.decompose._resized import CROP, chosen_axes, mode_of, refusal, resized
 from coregraft.rewriter.passes import Equivalence, NoMatch, OpBuilder, OpView
 from coregraft.rewriter.target import Target
 
@@ -62,8 +62,8 @@ class DecomposeDynamicResize(Decomposition):
         ends = [(n, m) for i in chosen if isinstance(n := x.shape[i], int) and isinstance(m := y.shape[i], int)]
         if len(ends) < len(chosen) or any(0 in pair for pair in ends):
             return NoMatch("the shape of its result is not known")
-        if not x.dtype.is_float and mode.interpolation != "nearest":
-            return NoMatch(ROUNDING_OPEN)
+        if why := refusal(x, node):
+            return NoMatch("{}", why)
         if mode.interpolation == "nearest" and mode.coordinates == "half_pixel_symmetric":
             return NoMatch("nearest places of half_pixel_symmetric take double precision")
         scales = _scales(op, node, [size for size, _ in ends])

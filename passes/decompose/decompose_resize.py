@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -11,8 +10,8 @@ import numpy as np
 from coregraft.passes.decompose import _resample
 from coregraft.passes.decompose._base import Decomposition, computed, constant, need
 from coregraft.passes.decompose._resample import Axis, Mode
-from coregraft.passes.decompose._resized import CROP, ROUNDING_OPEN, chosen_axes, mode_of, resized
-from coregraft.rewriter.passes import Equivalence, NoMatch, OpBuilder, OpView, ValueView
+from coregraft.passes.decompose._resized import CROP, chosen_axes, mode_of, refusal, resized
+from coregraft.rewriter.passes import Equivalence, NoMatch, OpBuilder, OpView, Rewriter
 from coregraft.rewriter.target import Target
 
 #: Coordinate modes of which Core ML has the same grid, where the output size is exactly size times scale (H4.12).
@@ -61,45 +60,58 @@ class DecomposeResize(Decomposition):
     def wanted(self, node: OpView, target: Target) -> bool:
         return target.ops is not None
 
+    def match_and_rewrite(self, op_id: int, rw: Rewriter) -> bool | NoMatch:
+        node = OpView(rw.graph, op_id)
+        if self.wanted(node, rw.target) and _is_native(node, rw.target):
+            return NoMatch("Core ML's own resize samples at the same places")
+        return super().match_and_rewrite(op_id, rw)
+
     def build(self, op: OpBuilder, node: OpView) -> Any:
-        x = need(node, 0)
-        if x.shape is None or x.dtype is None:
-            return NoMatch("the type of the input is not known")
-        if any(computed(node, i) for i in (1, 2, 3)):
-            return NoMatch("its scales, sizes or roi are computed at run time")  # decompose-dynamic-resize
-        mode = mode_of(node)
-        crop = mode.coordinates == CROP
-        axes = _resample.axes_of(
-            x.shape,
-            chosen_axes(node, len(x.shape)),
-            constant(node, 2),
-            constant(node, 3),
-            node.attr("keep_aspect_ratio_policy"),
-            constant(node, 1) if crop else None,
-        )
+        x, mode, axes = need(node, 0), mode_of(node), _axes(node)
         if isinstance(axes, str):
             return NoMatch("{}", axes)
-        axes = [a for a in axes if a.size != a.out or a.scale != 1 or crop]
         if not axes:
             return x
-        if not x.dtype.is_float and mode.interpolation != "nearest":
-            return NoMatch(ROUNDING_OPEN)
-        if _is_native(x, axes, mode):
-            return NoMatch("Core ML's own resize samples at the same places")
+        if why := refusal(x, node):
+            return NoMatch("{}", why)
         return resized(op, x, axes, mode, node.attr("extrapolation_value"))
 
 
-def _is_native(x: ValueView, axes: Sequence[Axis], mode: Mode) -> bool:
+def _axes(node: OpView) -> list[Axis] | str:
+    """The axes that the op changes; a string is the reason why they cannot be told."""
+    x, crop = need(node, 0), node.attr("coordinate_transformation_mode") == CROP
+    if x.shape is None or x.dtype is None:
+        return "the type of the input is not known"
+    if any(computed(node, i) for i in (1, 2, 3)):
+        return "its scales, sizes or roi are computed at run time"  # what decompose-dynamic-resize is for
+    axes = _resample.axes_of(
+        x.shape,
+        chosen_axes(node, len(x.shape)),
+        constant(node, 2),
+        constant(node, 3),
+        node.attr("keep_aspect_ratio_policy"),
+        constant(node, 1) if crop else None,
+    )
+    return axes if isinstance(axes, str) else [a for a in axes if a.size != a.out or a.scale != 1 or crop]
+
+
+def _is_native(node: OpView, target: Target) -> bool:
+    x, mode, axes = need(node, 0), mode_of(node), _axes(node)
     rank = x.rank or 0
-    if rank not in (3, 4, 5) or axes[0].index < max(rank - 2, 2) or not (x.dtype and x.dtype.is_float):
+    if not axes or isinstance(axes, str) or rank not in (3, 4, 5) or not (x.dtype and x.dtype.is_float):
+        return False
+    if min(a.index for a in axes) < max(rank - 2, 2):
         return False
     if mode.interpolation == "nearest":
-        return mode.coordinates != "tf_crop_and_resize" and rank > 3 and all(_repeats(a, mode) for a in axes)
+        return mode.coordinates != CROP and rank > 3 and all(_repeats(a, mode) for a in axes)
+    if mode.interpolation != "linear" or mode.coordinates not in _NATIVE_GRIDS:
+        return False
     exact = all(abs(a.size * a.scale - a.out) <= 1e-6 * a.out for a in axes)
     filtered = mode.antialias and any(a.scale < 1 for a in axes)
     single = [a.out == 1 for a in axes]
     mixed = mode.coordinates == "pytorch_half_pixel" and any(single) and not all(single)
-    return mode.interpolation == "linear" and mode.coordinates in _NATIVE_GRIDS and exact and not filtered and not mixed
+    fractional = "half_pixel" in mode.coordinates and any(a.out % a.size for a in axes)
+    return exact and not filtered and not mixed and not (fractional and target.format == "neuralnetwork")
 
 
 def _repeats(axis: Axis, mode: Mode) -> bool:

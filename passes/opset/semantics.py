@@ -113,6 +113,10 @@ def resize_coordinates(e: Edit) -> str | None:
     one = e.rw.const(np.array([1], np.float32))
     larger = e.insert("Resize", [data, "", e.insert("Max", [scales, one])], mode="nearest",
                       coordinate_transformation_mode="asymmetric", nearest_mode="floor")  # fmt: skip
+    before, after = e.type(0), e.rw.graph.tensor_type(e.op.outputs[0])
+    if before is not None and after is not None and before.static_shape and after.static_shape:
+        sizes = tuple(map(max, before.static_shape, after.static_shape))
+        e.rw.set_type(larger, TensorType(before.dtype, sizes))
     _write_out(e, larger, e.insert("Min", [scales, one]), "ceil")
     return "enlarging and shrinking are two steps"
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import numpy as np
+
 from coregraft.rewriter.graph import Op
 from coregraft.rewriter.schema import attr
 from coregraft.rewriter.shapes.dim_expr import Poly
@@ -201,7 +203,7 @@ def _scaled(dim: Known, scale: float | None) -> Known:
     if float(scale).is_integer():
         return dim * int(scale)
     if isinstance(dim, int):
-        return math.floor(dim * float(scale))
+        return math.floor(np.float32(dim) * np.float32(scale))  # rounded as in onnx and onnxruntime: 10 by 0.7 are 7
     inverse = 1 / float(scale)
     return dim // int(inverse) if inverse.is_integer() else None
 
