@@ -8,13 +8,14 @@ exactly at the leaf reached, and is less at all others.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
-from coregraft.passes.decompose._base import ints, need, scalar
-from coregraft.rewriter.passes import NoMatch, OpBuilder, OpView
+from coregraft.passes.decompose._base import Decomposition, ints, need
+from coregraft.passes.decompose._classes import transformed
+from coregraft.rewriter.passes import Equivalence, NoMatch, OpBuilder, OpView
 from coregraft.rewriter.types import Array, DType
 
 _COMPARE = {
@@ -51,6 +52,37 @@ class Ensemble:
     turns: Array
     counts: Array
     values: Array
+
+
+@dataclass(frozen=True)
+class TreeRule(Decomposition):
+    """A rule for one of the forms in which ``ai.onnx.ml`` writes a tree ensemble down."""
+
+    code: ClassVar[str] = "CG426"
+    equivalence: ClassVar[Equivalence] = Equivalence.REASSOCIATING
+    when_unsupported: ClassVar[bool] = True
+    max_elements: int = 1 << 24
+
+    def ensemble(self, node: OpView, lists: Attributes, prefix: str, targets: int) -> Ensemble | NoMatch:
+        """The trees of an op; ``lists`` is the op, or what stands in the place of its attributes."""
+        if need(node, 0).dtype is not DType.FLOAT:
+            return NoMatch("its input is not fp32")
+        return read(lists, prefix, targets, self.max_elements)
+
+    def regression(self, op: OpBuilder, node: OpView, lists: Attributes, aggregate: str, how: str) -> Any:
+        """What the trees say together, beside the base values, transformed."""
+        targets = node.attr("n_targets") or 1
+        base = lists.attr("base_values") or (0.0,) * targets
+        if aggregate not in ("SUM", "AVERAGE"):
+            return NoMatch("aggregate_function is {}", aggregate)
+        if len(base) != targets:
+            return NoMatch("{} base values for {} targets", len(base), targets)
+        ensemble = self.ensemble(node, lists, "target", targets)
+        if isinstance(ensemble, NoMatch):
+            return ensemble
+        if aggregate == "AVERAGE":
+            ensemble = replace(ensemble, values=ensemble.values / np.float32(len(ensemble.values)))
+        return transformed(op, scores(op, node, ensemble, base), how)
 
 
 def read(node: Attributes, prefix: str, targets: int, max_elements: int) -> Ensemble | NoMatch:
@@ -162,18 +194,3 @@ def scores(op: OpBuilder, node: OpView, ensemble: Ensemble, base: Sequence[float
     )
     total = op.ReduceSum(op.MatMul(reached, op.const(ensemble.values)), ints(op, [0]), keepdims=0)
     return op.Add(total, op.const(np.array(base, np.float32))) if any(base) else total
-
-
-def transformed(op: OpBuilder, values: Any, how: str) -> Any:
-    """ONNX's ``post_transform`` of a row of scores, or a :class:`NoMatch`."""
-    if how == "NONE":
-        return values
-    if how == "LOGISTIC":
-        return op.Sigmoid(values)
-    if how == "SOFTMAX":
-        return op.Softmax(values, axis=1)
-    if how == "SOFTMAX_ZERO":
-        there = op.Not(op.Equal(values, scalar(op, 0, values)))
-        exps = op.Where(there, op.Exp(op.Sub(values, op.ReduceMax(values, ints(op, [1])))), scalar(op, 0, values))
-        return op.Div(exps, op.ReduceSum(exps, ints(op, [1])))
-    return NoMatch("post_transform {} has no plain form", how)

@@ -7,10 +7,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from coregraft.passes.decompose import _trees
-from coregraft.passes.decompose._base import Decomposition, ints, need, scalar
+from coregraft.passes.decompose import _classes
+from coregraft.passes.decompose._base import Decomposition, scalar
 from coregraft.rewriter.passes import Equivalence, NoMatch, OpBuilder, OpView
-from coregraft.rewriter.types import DType
 
 
 @dataclass(frozen=True)
@@ -49,33 +48,22 @@ class DecomposeLinearClassifier(Decomposition):
     when_unsupported: ClassVar[bool] = True
 
     def build(self, op: OpBuilder, node: OpView) -> Any:
-        x: Any = need(node, 0)
-        labels, intercepts = node.attr("classlabels_ints") or (), node.attr("intercepts") or ()
+        labels, intercepts = _classes.labels_of(node), node.attr("intercepts") or ()
         coefficients = np.array(node.attr("coefficients") or (), np.float32)
         how = node.attr("post_transform")
-        if node.attr("classlabels_strings") or not labels:
-            return NoMatch("its labels are strings, or it has none")
+        if isinstance(labels, NoMatch):
+            return labels
         if not intercepts or not coefficients.size or coefficients.size % len(intercepts):
             return NoMatch("its coefficients are not so many for each intercept")
         if len(intercepts) != len(labels) and (len(intercepts), len(labels)) != (1, 2):
             return NoMatch("{} scores for {} labels", len(intercepts), len(labels))
         if how == "PROBIT":
             return NoMatch("post_transform PROBIT has no plain form")
-        x = x if x.dtype is DType.FLOAT else op.Cast(x, to=int(DType.FLOAT))
         weights = coefficients.reshape(len(intercepts), -1).T
-        scores = op.Add(
-            op.MatMul(x, op.const(np.ascontiguousarray(weights))), op.const(np.array(intercepts, np.float32))
-        )
-        if len(intercepts) == 1:
-            first, second = (op.const(np.array(label, np.int64)) for label in labels)
-            positive = op.Squeeze(op.Greater(scores, scalar(op, 0, scores)), ints(op, [1]))
-            label = op.Where(positive, second, first)
-            share = op.Sigmoid(scores) if how == "LOGISTIC" else scores
-            values = op.Concat(op.Sub(scalar(op, 1, scores), share), share, axis=1)
-        else:
-            winner = op.ArgMax(scores, axis=1, keepdims=0)
-            label = op.Gather(op.const(np.array(labels, np.int64)), winner, axis=0)
-            values = _trees.transformed(op, scores, how)
-        if isinstance(values, NoMatch):
-            return values
-        return tuple(v for v, name in zip((label, values), node.op.outputs, strict=False) if name)
+        products = op.MatMul(_classes.as_float(op, node), op.const(np.ascontiguousarray(weights)))
+        scores = op.Add(products, op.const(np.array(intercepts, np.float32)))
+        if len(intercepts) > 1:
+            return _classes.results(node, _classes.best(op, labels, scores), _classes.transformed(op, scores, how))
+        label = _classes.either(op, labels, op.Greater(scores, scalar(op, 0, scores)))
+        share = op.Sigmoid(scores) if how == "LOGISTIC" else scores
+        return _classes.results(node, label, op.Concat(op.Sub(scalar(op, 1, scores), share), share, axis=1))

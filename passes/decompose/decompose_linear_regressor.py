@@ -7,9 +7,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from coregraft.passes.decompose._base import Decomposition, need
+from coregraft.passes.decompose import _classes
+from coregraft.passes.decompose._base import Decomposition
 from coregraft.rewriter.passes import Equivalence, NoMatch, OpBuilder, OpView
-from coregraft.rewriter.types import DType
 
 
 @dataclass(frozen=True)
@@ -45,11 +45,9 @@ class DecomposeLinearRegressor(Decomposition):
     when_unsupported: ClassVar[bool] = True
 
     def build(self, op: OpBuilder, node: OpView) -> Any:
-        x: Any = need(node, 0)
         if node.attr("post_transform") != "NONE" or not node.attr("coefficients"):
             return NoMatch("it has a post_transform or no coefficients")
-        x = x if x.dtype is DType.FLOAT else op.Cast(x, to=int(DType.FLOAT))
         weights = np.array(node.attr("coefficients"), np.float32).reshape(node.attr("targets"), -1)
-        y = op.MatMul(x, op.const(np.ascontiguousarray(weights.T)))
+        y = op.MatMul(_classes.as_float(op, node), op.const(np.ascontiguousarray(weights.T)))
         intercepts = node.attr("intercepts") or ()
         return op.Add(y, op.const(np.array(intercepts, np.float32))) if intercepts else y

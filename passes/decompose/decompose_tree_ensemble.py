@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import numpy as np
-
-from coregraft.passes.decompose import _trees
-from coregraft.passes.decompose._base import Decomposition, need
-from coregraft.rewriter.passes import Equivalence, NoMatch, OpBuilder, OpView
-from coregraft.rewriter.types import Const, DType
+from coregraft.passes.decompose._trees import TreeRule
+from coregraft.rewriter.passes import NoMatch, OpBuilder, OpView
+from coregraft.rewriter.types import Const
 
 _MODES = ("BRANCH_LEQ", "BRANCH_LT", "BRANCH_GTE", "BRANCH_GT", "BRANCH_EQ", "BRANCH_NEQ")
 _AGGREGATES = ("AVERAGE", "SUM", "MIN", "MAX")
@@ -28,7 +25,7 @@ class _Lists:
 
 
 @dataclass(frozen=True)
-class DecomposeTreeEnsemble(Decomposition):
+class DecomposeTreeEnsemble(TreeRule):
     """Evaluate a tree ensemble of the newer form with comparisons and matrix products.
 
     What it does
@@ -61,37 +58,24 @@ class DecomposeTreeEnsemble(Decomposition):
     H4.26; ONNX ai.onnx.ml TreeEnsemble-5; the matrix form is the "GEMM strategy" of the Hummingbird paper.
     """
 
-    code: ClassVar[str] = "CG426"
-    equivalence: ClassVar[Equivalence] = Equivalence.REASSOCIATING
     roots: ClassVar[tuple[str, ...]] = ("ai.onnx.ml::TreeEnsemble",)
-    when_unsupported: ClassVar[bool] = True
-    max_elements: int = 1 << 24
 
     def build(self, op: OpBuilder, node: OpView) -> Any:
-        x, attrs = need(node, 0), node.op.attrs
+        attrs = node.op.attrs
         tensors = [attrs.get(name) for name in ("nodes_splits", "nodes_modes", "leaf_weights")]
-        if x.dtype is not DType.FLOAT or not all(isinstance(t, Const) for t in tensors):
-            return NoMatch("its input is not fp32, or it lacks its splits, modes or weights")
+        if not all(isinstance(t, Const) for t in tensors):
+            return NoMatch("it lacks its splits, modes or weights")
         splits, modes, weights = (t.numpy().reshape(-1).tolist() for t in tensors if isinstance(t, Const))
         if any(m >= len(_MODES) for m in modes):
             return NoMatch("a node asks for membership in a set")
         lists = self._lists(attrs, splits, modes, weights)
         if isinstance(lists, NoMatch):
             return lists
-        aggregate = _AGGREGATES[node.attr("aggregate_function")]
-        if aggregate not in ("SUM", "AVERAGE"):
-            return NoMatch("aggregate_function is {}", aggregate)
         how = node.attr("post_transform")
         if how not in _TRANSFORMS:
             return NoMatch("post_transform {}: ONNX and onnxruntime number SOFTMAX and LOGISTIC differently", how)
-        targets = node.attr("n_targets") or 1
-        ensemble = _trees.read(_Lists(lists), "target", targets, self.max_elements)
-        if isinstance(ensemble, NoMatch):
-            return ensemble
-        if aggregate == "AVERAGE":
-            ensemble = replace(ensemble, values=ensemble.values / np.float32(len(ensemble.values)))
-        values = _trees.scores(op, node, ensemble, [0.0] * targets)
-        return _trees.transformed(op, values, _TRANSFORMS[how])
+        aggregate = _AGGREGATES[node.attr("aggregate_function")]
+        return self.regression(op, node, _Lists(lists), aggregate, _TRANSFORMS[how])
 
     def _lists(self, attrs: Any, splits: list[float], modes: list[int], weights: list[float]) -> Any:
         """The lists of the older form: one entry for each node and leaf, in order of the trees."""
