@@ -7,9 +7,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from coregraft.passes.decompose._base import Decomposition, constant, operand
-from coregraft.passes.decompose._qlinear import dequantized, plain_scales, quantized
+from coregraft.passes.decompose._base import Decomposition, constant, need, operand
+from coregraft.passes.decompose._qlinear import dequantized, has_scale, quantized
 from coregraft.rewriter.passes import Equivalence, NoMatch, OpBuilder, OpView
+from coregraft.rewriter.types import DType
 
 
 @dataclass(frozen=True)
@@ -19,8 +20,8 @@ class DecomposeQlinearConv(Decomposition):
     What it does
     ------------
     Dequantises input and weights (whose scale may be one per output channel), convolves with the same attributes and
-    quantises the result. The int32 bias is scaled by the product of both scales, which must be constant when there is
-    one. Fires where the target has no lowering for the op.
+    quantises the result. The int32 bias is scaled by the product of both scales. Fires where the target has no
+    lowering for the op.
 
     Why it matters
     --------------
@@ -46,14 +47,19 @@ class DecomposeQlinearConv(Decomposition):
     when_unsupported: ClassVar[bool] = True
 
     def build(self, op: OpBuilder, node: OpView) -> Any:
-        if not plain_scales(node, (1, 4, 6)):
-            return NoMatch("the shape of a scale is not known, or it has more than one axis")
-        bias = None
-        if operand(node, 8) is not None:
-            parts = [constant(node, i) for i in (8, 1, 4)]
-            if any(part is None for part in parts):
-                return NoMatch("its bias, or a scale that the bias takes, is computed at run time")
-            integers, x_scale, w_scale = (np.asarray(part, np.float64) for part in parts)
-            bias = op.const((integers * x_scale.reshape(-1) * w_scale.reshape(-1)).astype(np.float32))
-        y = op.Conv(dequantized(op, node, 0, axis=1), dequantized(op, node, 3, axis=0), bias, **node.attrs)
-        return quantized(op, node, y, 6, axis=1)
+        if not all(has_scale(node, index, axis) for index, axis in ((1, None), (4, 0), (6, None))):
+            return NoMatch("a scale is neither one number nor, for the weights, one for each channel")
+        y = op.Conv(dequantized(op, node, 0, None), dequantized(op, node, 3, axis=0), _bias(op, node), **node.attrs)
+        return quantized(op, node, y, 6, None)
+
+
+def _bias(op: OpBuilder, node: OpView) -> Any:
+    """The bias in float, [channels]: its scale is the product of the other two. None where there is none."""
+    bias = operand(node, 8)
+    if bias is None:
+        return None
+    parts = [constant(node, i) for i in (8, 1, 4)]
+    if all(part is not None for part in parts):
+        integers, x_scale, w_scale = (np.asarray(part, np.float64).reshape(-1) for part in parts)
+        return op.const((integers * x_scale * w_scale).astype(np.float32))
+    return op.Mul(op.Cast(bias, to=int(DType.FLOAT)), op.Mul(need(node, 1), need(node, 4)))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from coregraft.passes.decompose._base import Decomposition, need
-from coregraft.passes.decompose._qlinear import dequantized, plain_scales, quantized
+from coregraft.passes.decompose._qlinear import dequantized, has_scale, quantized
 from coregraft.rewriter.passes import Equivalence, NoMatch, OpBuilder, OpView
 
 
@@ -17,7 +17,8 @@ class DecomposeQlinearMatmul(Decomposition):
     What it does
     ------------
     Dequantises both operands (the left one's scale may be one per row, the right one's one per column), multiplies and
-    quantises the result (one scale, or one per row). Fires where the target has no lowering for the op.
+    quantises the result (one scale, or one per row). Scales of matrices in a batch, which have as many axes as the
+    operand, broadcast. Fires where the target has no lowering for the op.
 
     Why it matters
     --------------
@@ -44,9 +45,14 @@ class DecomposeQlinearMatmul(Decomposition):
 
     def build(self, op: OpBuilder, node: OpView) -> Any:
         a, b = need(node, 0), need(node, 3)
-        if not plain_scales(node, (1, 4, 6)):
-            return NoMatch("the shape of a scale is not known, or it has more than one axis")
-        if a.rank is None or b.rank is None or min(a.rank, b.rank) < 2:
-            return NoMatch("an operand is no matrix")
-        y = op.MatMul(dequantized(op, node, 0, axis=a.rank - 2), dequantized(op, node, 3, axis=b.rank - 1))
-        return quantized(op, node, y, 6, axis=max(a.rank, b.rank) - 2)
+        if a.rank is None or b.rank is None:
+            return NoMatch("the rank of an operand is not known")
+        rank = max(a.rank, b.rank)
+        rows = a.rank - 2 if a.rank > 1 else None
+        columns = b.rank - 1 if b.rank > 1 else None
+        of_result = rank - 2 if min(a.rank, b.rank) > 1 else None
+        for index, axis, axes in ((1, rows, a.rank), (4, columns, b.rank), (6, of_result, rank)):
+            if not has_scale(node, index, axis, axes):
+                return NoMatch("a scale is not one number, nor one for each row or column of matrices")
+        y = op.MatMul(dequantized(op, node, 0, rows), dequantized(op, node, 3, columns))
+        return quantized(op, node, y, 6, of_result)

@@ -47,8 +47,18 @@ def test_within_one_level(harness: Any, per_channel: bool, bias: bool, attrs: di
     assert want.std() > 5
 
 
-def test_declines_a_bias_with_a_scale_that_is_computed(harness: Any) -> None:
+@pytest.mark.parametrize("per_channel", [False, True])
+@pytest.mark.parametrize("computed", [{1}, {4}, {8}, set(range(1, 9))], ids=str)
+def test_operands_at_run_time(harness: Any, per_channel: bool, computed: set[int]) -> None:
+    given = [v.numpy() if i in computed else v for i, v in enumerate(operands(per_channel, True))]
+    g, feeds = harness.graph("QLinearConv", given, pads=[1, 0, 1, 0])
+    want, got = (harness.run(which, feeds)[0].astype(int) for which in (g, harness.rewrite(RULE, g).after))
+    assert np.abs(want - got).max() <= 1
+    assert (want != got).mean() < 0.01
+
+
+def test_declines_a_scale_for_each_channel_of_the_input(harness: Any) -> None:
     given = operands(False, True)
-    given[1] = given[1].numpy()
+    given[1] = Const.of(np.full(4, 0.1, np.float32))
     g, _ = harness.graph("QLinearConv", given)
-    harness.declines(RULE, g, "computed at run time")
+    harness.declines(RULE, g, "neither one number")
