@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from coregraft.rewriter.errors import InputError, UsageError
-from coregraft.rewriter.graph import Graph
-from coregraft.rewriter.types import Array, DType, TensorType
+from coregraft.rewriter.graph import Graph, Op
+from coregraft.rewriter.types import Array, Dim, DType, TensorType
 
 #: Kinds by name, the first that fits; a name is split at everything that is no letter or digit.
 _BY_NAME: tuple[tuple[str, str], ...] = (
@@ -26,6 +26,12 @@ _BY_NAME: tuple[tuple[str, str], ...] = (
     ("distances", r"(\w+_)?(dist|distance)s?"),
 )
 _ANY_IDS = 10
+#: Ops through which an index, a divisor or a length stays what it is.
+_PASSING = frozenset(
+    {"Cast", "Concat", "Expand", "Flatten", "Identity", "Reshape", "Slice", "Squeeze", "Tile", "Transpose", "Unsqueeze"}
+)
+#: Operands that must not be zero: divisors of integers, and lengths of sequences.
+_AT_LEAST_ONE = frozenset({("Div", 1), ("Mod", 1), ("GRU", 4), ("LSTM", 4), ("RNN", 4)})
 #: What stands between an image and the first convolution.
 _PREPARING = frozenset({"Add", "BatchNormalization", "Cast", "Div", "Identity", "Mul", "Pad", "Sub", "Transpose"})
 
@@ -87,15 +93,15 @@ def given(g: Graph, arrays: Mapping[str, Array]) -> dict[str, Array]:
 
 
 def _kind(g: Graph, name: str, type_: TensorType) -> Kind:
-    bound = _index_bound(g, name)
     word = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
     named = next((kind for kind, pattern in _BY_NAME if re.fullmatch(pattern, word)), "")
     if type_.dtype is DType.BOOL:
         return Kind("mask")
     if type_.dtype.is_integer:
+        low, high = _bounds(g, name)
         if named in ("mask", "positions", "lengths", "segments", "sample-rate"):
-            return Kind(named, 0, bound or _ANY_IDS)
-        return Kind("ids", 0, bound or _ANY_IDS)
+            return Kind(named, low, high or _ANY_IDS)
+        return Kind("ids", low, high or _ANY_IDS)
     if named in ("mask", "audio", "image", "lengths", "sample-rate", "distances"):
         return Kind(named)
     return Kind("image" if _is_seen(g, name, type_) else "values")
@@ -124,25 +130,49 @@ def _is_fixed(g: Graph, value: str) -> bool:
     return g.const(value) is not None or (producer is not None and g.op(producer).type == "Constant")
 
 
-def _index_bound(g: Graph, name: str) -> int | None:
-    """The size of the smallest table that an integer input indexes, looking through casts and reshapes."""
-    todo, seen, bounds = [name], {name}, []
+def _bounds(g: Graph, name: str) -> tuple[int, int | None]:
+    """The least value of an integer input and its upper end (None: any), by what it indexes, divides or measures."""
+    todo, seen, low = [name], {name}, 0
+    highs: list[int] = []
     while todo:
         value = todo.pop()
         for user in g.users(value):
             op = g.op(user)
-            if op.type == "Gather" and op.inputs[1] == value:
-                kind = g.tensor_type(op.inputs[0])
-                axis = int(op.attrs.get("axis", 0))
-                size = kind.shape[axis] if kind is not None and kind.shape else None
-                if isinstance(size, int):
-                    bounds.append(size)
-            elif op.type in ("Cast", "Reshape", "Unsqueeze", "Squeeze", "Identity", "Flatten"):
-                for out in op.outputs:
-                    if out and out not in seen:
-                        seen.add(out)
-                        todo.append(out)
-    return min(bounds, default=None)
+            places = [i for i, operand in enumerate(op.inputs) if operand == value]
+            highs.extend(high for i in places if (high := _upper(g, op, i)) is not None)
+            if any((op.type, i) in _AT_LEAST_ONE for i in places):
+                low = 1
+            if op.type in _PASSING and op.domain == "":
+                fresh = [out for out in op.outputs if out and out not in seen]
+                seen.update(fresh)
+                todo.extend(fresh)
+    return low, min(highs, default=None)
+
+
+def _upper(g: Graph, op: Op, place: int) -> int | None:
+    """What an operand must stay below for an op to be defined: the size of the table, the classes, the longest."""
+    kind = g.tensor_type(op.inputs[0])
+    shape = None if kind is None else kind.shape
+    if not shape or op.domain:
+        return None
+    if op.type == "GatherND" and place == 1:
+        return _least(shape[int(op.attrs.get("batch_dims", 0)) :])
+    if op.type == "ScatterND" and place == 1:
+        return _least(shape)
+    if op.type in ("GRU", "LSTM", "RNN") and place == 4:
+        steps = shape[1 if op.attrs.get("layout", 0) else 0]
+        return steps + 1 if isinstance(steps, int) else None
+    axis = {"NegativeLogLikelihoodLoss": 1, "SoftmaxCrossEntropyLoss": 1}.get(op.type)
+    if op.type in ("Gather", "GatherElements", "ScatterElements"):
+        axis = int(op.attrs.get("axis", 0))
+    if axis is None or place != 1 or not -len(shape) <= axis < len(shape):
+        return None
+    size = shape[axis]
+    return size if isinstance(size, int) else None
+
+
+def _least(shape: tuple[Dim, ...]) -> int | None:
+    return min((d for d in shape if isinstance(d, int)), default=None)
 
 
 def _draw(kind: Kind, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
@@ -160,7 +190,7 @@ def _draw(kind: Kind, shape: tuple[int, ...], rng: np.random.Generator) -> Array
     if kind.name == "sample-rate":
         return np.full(shape, 16000)
     if kind.name == "ids":
-        return rng.integers(kind.low, max(kind.high, 1), shape)
+        return rng.integers(kind.low, max(kind.high, kind.low + 1), shape)
     if kind.name == "image":
         grid = np.linspace(0.0, 6.0, last)
         return np.asarray(np.clip(0.5 + 0.3 * np.sin(grid) + 0.15 * rng.standard_normal(shape), 0.0, 1.0))

@@ -52,6 +52,32 @@ def test_ids_stay_inside_the_table_they_index() -> None:
     assert max(d.max() for d in drawn) >= 40
 
 
+@pytest.mark.parametrize(
+    ("text", "low", "high"),
+    [
+        ("input t: float[4,7]\ninput i: int64[4,3]\ny = GatherElements(t, i, axis=1)\noutput y\n", 0, 7),
+        ("input t: float[4,7]\ninput i: int64[4,3]\ny = GatherElements(t, i, axis=-2)\noutput y\n", 0, 4),
+        ("input t: float[6,7]\ninput i: int64[5,2]\ny = GatherND(t, i)\noutput y\n", 0, 6),
+        ("input t: float[2,7]\ninput i: int64[2,1]\ny = GatherND(t, i, batch_dims=1)\noutput y\n", 0, 7),
+        ("input t: float[4,7]\ninput i: int64[4,3]\ninput u: float[4,3]\n"
+         "y = ScatterElements(t, i, u, axis=1)\noutput y\n", 0, 7),
+        ("input t: float[4,7]\ninput i: int64[3,1]\ninput u: float[3,7]\ny = ScatterND(t, i, u)\noutput y\n", 0, 4),
+        ("input t: float[3,5]\ninput i: int64[3]\nl, p = SoftmaxCrossEntropyLoss(t, i)\noutput l\n", 0, 5),
+        ("input t: int64[4]\ninput i: int64[4]\ny = Mod(t, i)\noutput y\n", 1, 10),
+        ("input t: int64[4]\ninput i: int64[4,1]\ns = Squeeze(i, [1])\ny = Div(t, s)\noutput y\n", 1, 10),
+        ("input t: float[6,2,3]\ninput i: int32[2]\nconst w: float[1,4,3] = normal(seed=1)\n"
+         "const r: float[1,4,4] = normal(seed=2)\ny = RNN(t, w, r, _, i, hidden_size=4)\noutput y\n", 1, 7),
+    ],
+    ids=["gather-elements", "gather-elements-negative-axis", "gather-nd", "gather-nd-batch", "scatter-elements",
+         "scatter-nd", "loss", "mod", "div", "sequence-lengths"],
+)  # fmt: skip
+def test_integers_are_drawn_where_the_op_is_defined(text: str, low: int, high: int) -> None:
+    g = parse(text)
+    assert (kinds(g)["i"].low, kinds(g)["i"].high) == (low, high)
+    drawn = [draw(g, seed)["i"] for seed in range(30)]
+    assert (min(d.min() for d in drawn), max(d.max() for d in drawn)) == (low, high - 1)
+
+
 def test_draws_have_the_right_types_and_repeat() -> None:
     g = parse(TEXT)
     a, b, c = draw(g, 3), draw(g, 3), draw(g, 4)
