@@ -4,6 +4,7 @@
 PASSES: dict[str, str] = {
     "assign-precision": "coregraft.passes.precision.assign_precision:AssignPrecision",
     "bind-parameters": "coregraft.passes.shapes.bind_parameters:BindParameters",
+    "bind-sizes": "coregraft.passes.shapes.bind_sizes:BindSizes",
     "bind-trip-count": "coregraft.passes.shapes.bind_trip_count:BindTripCount",
     "bound-mask-constants": "coregraft.passes.precision.bound_mask_constants:BoundMaskConstants",
     "cancel-phase-pairs": "coregraft.passes.conv.cancel_phase_pairs:CancelPhasePairs",

@@ -64,6 +64,7 @@ LOOPS = ("complete-shapes", "bind-trip-count", "cleanup", "scan-to-loop", "preal
 #: Parameters that only the run time knows, as far as the shapes of results settle them.
 PARAMETERS = (
     "complete-shapes",
+    "bind-sizes",
     "bind-parameters",
     "choose-axes",
     "gather-padded",

@@ -56,11 +56,8 @@ class CompleteShapes(Pass):
             infer_shapes(g, rw)
 
 
-def _completed(g: Graph) -> dict[str, TensorType]:
-    """The types of values that become known, or known better, from the sizes of all others."""
-    open_values = [v for v in g.values() if g.const(v) is None and _is_open(g, v)]
-    if not open_values:
-        return {}
+def related(g: Graph) -> Shapes:
+    """All that the sizes in a graph say of each other."""
     shapes = Shapes(g)
     places = [Place(shapes, op, i) for i in g.topological() if (op := g.op(i)).domain == "" and op.type in RELATIONS]
     before = -1
@@ -71,8 +68,17 @@ def _completed(g: Graph) -> dict[str, TensorType]:
                 RELATIONS[place.op.type](place)
             except ContradictionError:
                 continue  # what is declared there is not what the op does: it tells nothing
+    return shapes
+
+
+def _completed(g: Graph) -> dict[str, TensorType]:
+    """The types of values that become known, or known better, from the sizes of all others."""
     inputs = frozenset(g.inputs)
-    return {v: kind for v in open_values if v not in inputs and (kind := shapes.completed(v)) is not None}
+    unknown = [v for v in g.values() if g.const(v) is None and v not in inputs and _is_open(g, v)]
+    if not unknown:
+        return {}
+    shapes = related(g)
+    return {v: kind for v in unknown if (kind := shapes.completed(v)) is not None}
 
 
 def _is_open(g: Graph, value: str) -> bool:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from coregraft.lowering import targets
@@ -148,17 +148,25 @@ def _runs(g: Graph) -> list[Shapes]:
             values = runner.run({"x": x, "z": z, "p": np.array([p]), "q": np.array([q])})
         except UnrunnableError:
             continue
-        found.append({name: values[name].shape for name in made})
+        shapes = {name: value.shape for name, value in values.items()} | {"x": x.shape, "z": z.shape}
+        if all(_joins(op, shapes) for _, op in g.ops() if op.type == "Concat"):
+            found.append(shapes)
     return found
 
 
-@settings(max_examples=150, deadline=None)
+def _joins(concat: Op, shapes: Shapes) -> bool:
+    """Whether the operands of a Concat fit; onnxruntime takes empty ones that do not."""
+    axis = concat.attrs["axis"]
+    rest = [np.delete(shapes[v], axis).tolist() for v in concat.inputs if v in shapes]
+    return all(dims == rest[0] for dims in rest)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.filter_too_much])
 @given(graphs(), st.integers(0, 48))
 def test_what_is_found_holds_in_every_run(g: Graph, which: int) -> None:
-    runs = _runs(g)
-    if not runs:
-        return
     (result,) = g.outputs.values()
+    runs = [shapes for shapes in _runs(g) if 0 not in shapes[result]]
+    assume(runs)
     declared = runs[which % len(runs)][result]
     g.nodes[result]["type"] = TensorType(FLOAT, declared)
     after = PassManager(["infer-shapes", "complete-shapes"], targets.get("iOS17")).run(g).graph
