@@ -25,10 +25,10 @@ _ATTRS = "auto_pad ceil_mode dilations kernel_shape pads strides"
 @lower("MaxPool", attrs=f"{_ATTRS} storage_order")
 def max_pool(b: Emitter, op: Op) -> Any:
     """``max_pool``, whose padding never wins. Integers are pooled as fp32 (ONNX allows 8-bit ones only here)."""
-    if len(op.outputs) > 1 and op.outputs[1]:
-        b.refuse(op, "its Indices output is used, which Core ML's max pool does not have")
     x = b.var(op.inputs[0])
     window = _window(b, op, x)
+    if len(op.outputs) > 1 and op.outputs[1]:
+        b.refuse(op, "its Indices output is used, which Core ML's max pool does not have")
     values = x if is_float(x) else cast(b, x, np.float32)
     y = b.mb.max_pool(
         x=windows.crop_negative(b, values, window),
@@ -97,6 +97,8 @@ def _window(b: Emitter, op: Op, x: Any, *, dilates: bool = False) -> windows.Win
     if not 3 <= x.rank <= 5:
         b.refuse(op, f"its input has {x.rank} dims; Core ML pools over one to three spatial axes")
     window = windows.resolve(b, op, b.attr(op, "kernel_shape"))
+    if max(window.dilations) > 1 and windows.text(b.attr(op, "auto_pad")).startswith("SAME"):
+        b.refuse(op, "ONNX and onnxruntime disagree about auto_pad SAME of a pool with dilation", "write out its pads")
     if max(window.dilations) > 1 and not dilates:
         b.refuse(op, "Core ML's pools have no dilation", "run the pass that turns it into slices or phases")
     if any(p >= k for pads in (window.begins, window.ends) for p, k in zip(pads, window.kernel, strict=True)):

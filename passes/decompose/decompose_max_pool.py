@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -25,8 +26,7 @@ class DecomposeMaxPool(Decomposition):
     Pads with the lowest number of the type so that every window fits (which settles ``ceil_mode``), and takes the
     maximum of one strided slice per tap, axis by axis: a 3x3 window costs 3 + 3 slices. When the ``Indices`` output
     is read, all taps of a window are laid side by side instead; ArgMax tells which one it was, and a constant table
-    where that tap lies, in row- or column-major order (one or two spatial axes). Integers go through fp32, which
-    holds 8 bits. Fires for Core ML targets, where there are dilations or the indices are read. Spatial sizes must be
+    where that tap lies, in row- or column-major order. Integers go through fp32, which holds 8 bits. Fires for Core ML targets, where there are dilations or the indices are read. Spatial sizes must be
     known, pads explicit.
 
     Why it matters
@@ -67,8 +67,8 @@ class DecomposeMaxPool(Decomposition):
         indices = wants(node, 1)
         if not indices:
             y = _windows.over_windows(op, wide, axes, lambda slices: op.Max(*slices))
-        elif len(axes) > 2 or x.static_shape is None:
-            return NoMatch("its indices are read, and it has more than two spatial axes or an unknown size")
+        elif x.static_shape is None:
+            return NoMatch("its indices are read, and the shape of the input is not known")
         else:
             y, places = _with_indices(op, wide, axes, x.static_shape, column_major=node.attr("storage_order") == 1)
         y = y if x.dtype.is_float else op.Cast(y, to=int(x.dtype))
@@ -87,14 +87,15 @@ def _with_indices(
     columns = [wide]
     for i, axis in enumerate(axes):
         columns = [piece for column in columns for piece in _windows.taps(op, column, axis, i + 2)]
-    last = len(axes) + 2
-    stacked = op.Concat(*(op.Unsqueeze(c, ints(op, [last])) for c in columns), axis=last)
-    y = op.ReduceMax(stacked, ints(op, [last]), keepdims=0)
+    # Planes and windows are one axis each: the taps are a third, whatever the rank is.
+    planes, out = shape[0] * shape[1], [axis.out for axis in axes]
+    flat = ints(op, [planes, math.prod(out), 1])
+    stacked = op.Concat(*(op.Reshape(column, flat) for column in columns), axis=2)
+    y = op.Reshape(op.ReduceMax(stacked, ints(op, [2]), keepdims=0), ints(op, [*shape[:2], *out]))
     # A window's first tap wins among equals, in the order of the window whatever the storage order is.
-    which = op.ArgMax(stacked, axis=last, keepdims=0)
+    which = op.ArgMax(stacked, axis=2, keepdims=0)
     table = _windows.flat_positions(axes, column_major)
-    n_taps = table.shape[-1]
-    row = np.arange(table[..., 0].size, dtype=np.int64).reshape(table.shape[:-1]) * n_taps
+    row = np.arange(math.prod(out), dtype=np.int64) * table.shape[-1]
     place = op.Gather(op.const(table.ravel()), op.Add(which, op.const(row)), axis=0)
-    channel = np.arange(shape[0] * shape[1], dtype=np.int64) * int(np.prod(shape[2:]))
-    return y, op.Add(place, op.const(channel.reshape(*shape[:2], *(1 for _ in axes))))
+    plane = np.arange(planes, dtype=np.int64)[:, None] * math.prod(shape[2:])
+    return y, op.Reshape(op.Add(place, op.const(plane)), ints(op, [*shape[:2], *out]))

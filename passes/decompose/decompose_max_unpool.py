@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from coregraft.passes.decompose._base import Decomposition, ints, need
+from coregraft.passes.decompose._base import Decomposition, constant, ints, need, operand
 from coregraft.rewriter.passes import Equivalence, NoMatch, OpBuilder, OpView
 
 
@@ -19,8 +19,9 @@ class DecomposeMaxUnpool(Decomposition):
     What it does
     ------------
     Flattens values and indices, scatters the values into a flat constant of zeros, and gives it the output's shape,
-    which must be known. An ``output_shape`` operand that is larger than the pool's own shape re-reads the indices in
-    the rows of that shape, and is refused. Fires where the target has no lowering for the op.
+    which must be known. An ``output_shape`` operand must be the pool's own shape (one that is given at run time: by
+    the declared shape of the result). In another shape onnxruntime reads the indices by the rows of that shape,
+    ONNX's reference by those of the pool's own; it is refused. Fires where the target has no lowering for the op.
 
     Why it matters
     --------------
@@ -50,8 +51,6 @@ class DecomposeMaxUnpool(Decomposition):
         shape = x.static_shape
         if shape is None or x.dtype is None:
             return NoMatch("the shape of the input is not known")
-        if len(node.inputs) > 2 and node.inputs[2] is not None:
-            return NoMatch("it gives an output shape of its own")
         kernel = node.attr("kernel_shape")
         strides, pads = node.attr("strides") or (1,) * len(kernel), node.attr("pads") or (0,) * (2 * len(kernel))
         sizes = [
@@ -59,6 +58,12 @@ class DecomposeMaxUnpool(Decomposition):
             for n, s, k, b, e in zip(shape[2:], strides, kernel, pads[: len(kernel)], pads[len(kernel) :], strict=True)
         ]
         full = [*shape[:2], *sizes]
+        if operand(node, 2) is not None:
+            given, y = constant(node, 2), node.outputs[0]
+            declared = None if y is None else y.static_shape
+            wanted = declared if given is None else tuple(int(n) for n in given)
+            if wanted != tuple(full):
+                return NoMatch("it gives an output shape of its own, {} instead of {}", wanted, full)
         zeros = op.const(np.zeros(math.prod(full), x.dtype.numpy))
         flat = op.ScatterElements(zeros, op.Reshape(places, ints(op, [-1])), op.Reshape(x, ints(op, [-1])), axis=0)
         return op.Reshape(flat, ints(op, full))

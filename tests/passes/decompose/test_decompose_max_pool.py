@@ -67,6 +67,8 @@ def test_indices(harness: Any, order: int, wanted: tuple[bool, bool]) -> None:
     for shape, attrs in (
         ((2, 3, 7, 9), {"kernel_shape": [3, 2], "strides": [2, 2], "pads": [1, 0, 1, 1]}),
         ((2, 3, 11), {"kernel_shape": [3], "strides": [2], "ceil_mode": 1}),
+        ((2, 2, 4, 5, 6), {"kernel_shape": [2, 3, 2], "strides": [1, 2, 2], "pads": [0, 1, 1, 1, 1, 0]}),
+        ((1, 2, 5, 6, 5), {"kernel_shape": [2, 2, 3], "dilations": [2, 3, 1], "ceil_mode": 1}),
     ):
         g, feeds = harness.graph("MaxPool", [image(*shape)], outputs=[True, True], storage_order=order, **attrs)
         if not wanted[0]:
@@ -88,5 +90,5 @@ def test_declines(harness: Any) -> None:
     harness.declines(RULE, g, "sizes are not known")
     g, _ = harness.graph("MaxPool", [image(1, 2, 9)], kernel_shape=[3], dilations=[2], auto_pad="SAME_UPPER")
     harness.declines(RULE, g, "pads are not explicit")
-    g, _ = harness.graph("MaxPool", [image(1, 2, 5, 5, 5)], outputs=2, kernel_shape=[2, 2, 2])
-    harness.declines(RULE, g, "more than two spatial axes")
+    g, _ = harness.graph("MaxPool", [image(1, 2, 9)], dims={0: ["n", 2, 9]}, outputs=2, kernel_shape=[2])
+    harness.declines(RULE, g, "its indices are read, and the shape of the input is not known")
