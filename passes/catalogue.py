@@ -47,6 +47,8 @@ PASSES: dict[str, str] = {
     "decompose-roi-align": "coregraft.passes.decompose.decompose_roi_align:DecomposeRoiAlign",
     "decompose-scaler": "coregraft.passes.decompose.decompose_scaler:DecomposeScaler",
     "decompose-stft": "coregraft.passes.decompose.decompose_stft:DecomposeStft",
+    "decompose-svm-classifier": "coregraft.passes.decompose.decompose_svm_classifier:DecomposeSvmClassifier",
+    "decompose-svm-regressor": "coregraft.passes.decompose.decompose_svm_regressor:DecomposeSvmRegressor",
     "decompose-tf-idf-vectorizer": "coregraft.passes.decompose.decompose_tf_idf_vectorizer:DecomposeTfIdfVectorizer",
     "decompose-tree-ensemble": "coregraft.passes.decompose.decompose_tree_ensemble:DecomposeTreeEnsemble",
     "decompose-tree-ensemble-classifier": "coregraft.passes.decompose.decompose_tree_ensemble_classifier:DecomposeTreeEnsembleClassifier",

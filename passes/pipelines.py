@@ -92,6 +92,8 @@ DECOMPOSE = (
     "decompose-feature-ops",
     "decompose-label-encoder",
     "decompose-linear-classifier",
+    "decompose-svm-regressor",
+    "decompose-svm-classifier",
     "decompose-array-feature-extractor",
     "decompose-einsum",
     "decompose-qlinear-conv",

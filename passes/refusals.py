@@ -67,8 +67,6 @@ MACHINE_DOMAINS: dict[str, str] = {
 REFUSED_ML: dict[str, str] = {
     "CategoryMapper": "Core ML has no strings; map categories to integers before the model",
     "DictVectorizer": "Core ML has no maps; make a tensor of the features before the model",
-    "SVMClassifier": "Core ML runs support vector machines in a model type of their own, which no ML Program can hold",
-    "SVMRegressor": "Core ML runs support vector machines in a model type of their own, which no ML Program can hold",
     "CastMap": "Core ML has no maps; make a tensor of the features before the model",
 }
 

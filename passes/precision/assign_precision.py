@@ -31,6 +31,7 @@ FULL_PRECISION_RULES = frozenset(
         "DecomposeMelWeightMatrix",
         "DecomposeRoiAlign",
         "DecomposeStft",
+        "DecomposeSvmClassifier",
         "DecomposeUnique",
     }
 )

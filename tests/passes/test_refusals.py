@@ -22,7 +22,7 @@ BARE = Target("iOS17", "mlprogram", ops={}, max_rank=5)
         ),
         ("opset com.microsoft.nchwc 1\ninput x: float[5]\ny = com.microsoft.nchwc.Conv(x)\noutput y\n", "EXTENDED"),
         ("opset com.microsoft 1\ninput x: float[5]\ny = com.microsoft.MoE(x)\noutput y\n", "no rule writes this op"),
-        ("opset ai.onnx.ml 3\ninput x: float[2,2]\ny = ai.onnx.ml.SVMRegressor(x)\noutput y\n", "support vector"),
+        ("opset ai.onnx.ml 3\ninput x: float[2,2]\ny = ai.onnx.ml.CastMap(x)\noutput y\n", "has no maps"),
     ],
 )
 def test_the_reason(text: str, reason: str) -> None:
