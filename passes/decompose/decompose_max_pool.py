@@ -26,8 +26,8 @@ class DecomposeMaxPool(Decomposition):
     Pads with the lowest number of the type so that every window fits (which settles ``ceil_mode``), and takes the
     maximum of one strided slice per tap, axis by axis: a 3x3 window costs 3 + 3 slices. When the ``Indices`` output
     is read, all taps of a window are laid side by side instead; ArgMax tells which one it was, and a constant table
-    where that tap lies, in row- or column-major order. Integers go through fp32, which holds 8 bits. Fires for Core ML targets, where there are dilations or the indices are read. Spatial sizes must be
-    known, pads explicit.
+    where that tap lies, in row- or column-major order. Integers go through fp32, which holds 8 bits. Fires for
+    Core ML targets, where there are dilations or the indices are read. Spatial sizes must be known, pads explicit.
 
     Why it matters
     --------------
