@@ -105,6 +105,8 @@ def coordinates(axis: Axis, mode: str) -> Any:
         return start * (size - 1) + i * (end - start) * (size - 1) / (out - 1)
     if mode == "pytorch_half_pixel" and axis.out == 1:
         return np.zeros_like(i)
+    if mode == "tf_half_pixel_for_nn":
+        return (i + _HALF) / scale
     if mode == "half_pixel_symmetric":  # onnxruntime divides in double precision here, and only here
         offset = size / 2 * (1 - out / (scale * size))
         return (offset + (i.astype(np.float64) + 0.5) / scale - 0.5).astype(np.float32)

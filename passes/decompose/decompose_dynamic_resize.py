@@ -39,8 +39,8 @@ class DecomposeDynamicResize(Decomposition):
 
     Equivalence
     -----------
-    Reassociating: the same weights, summed one axis after the other. Nearest copies elements. Where a nearest
-    coordinate lies exactly between two elements, the rounding of fp32 division decides.
+    Reassociating: the same weights, summed one axis after the other. Nearest copies elements, those that onnxruntime
+    copies where division is rounded as IEEE 754 has it.
 
     Sources
     -------

@@ -44,9 +44,8 @@ class DecomposeResize(Decomposition):
 
     Equivalence
     -----------
-    Reassociating: the same weights, summed one axis after the other. Nearest copies elements. Where a nearest
-    coordinate lies exactly between two elements, the rounding of fp32 coordinates decides, which runtimes do in
-    different ways.
+    Reassociating: the same weights, summed one axis after the other. Nearest copies elements; a coordinate within
+    1e-6 of the middle between two lies in the middle, as in onnxruntime 1.31.
 
     Sources
     -------

@@ -129,32 +129,20 @@ def _write_out(e: Edit, data: str, scales: str, rounding: str) -> None:
 
 @adapts(13, "Resize")
 def resize_operands(e: Edit) -> str | None:
-    """Operands that are not used may be omitted now, and one coordinate mode is gone."""
-    mode = e.attr("coordinate_transformation_mode", "half_pixel")
+    """Operands that are not used may be omitted now. The coordinates of ``tf_half_pixel_for_nn`` are gone, and stay:
+    no others round alike where an element lies on a boundary, and onnxruntime has them in every version."""
     notes = []
     inputs = [e.input(i) for i in range(4)]
-    if inputs[1] and mode != "tf_crop_and_resize":
+    if inputs[1] and e.attr("coordinate_transformation_mode") != "tf_crop_and_resize":
         inputs[1] = ""
         notes.append("roi is not read")
     scales = e.array(2)
     if inputs[3] and inputs[2] and (scales is None or scales.size == 0):
         inputs[2] = ""
         notes.append("scales is empty")
-    if mode == "tf_half_pixel_for_nn":
-        e.change(inputs=inputs, coordinate_transformation_mode="half_pixel", nearest_mode=_half_pixel_rounding(e))
-        notes.append("tf_half_pixel_for_nn is half_pixel rounded otherwise")
-    elif notes:
+    if notes:
         e.change(inputs=inputs)
     return ", ".join(notes) or None
-
-
-def _half_pixel_rounding(e: Edit) -> str:
-    """``tf_half_pixel_for_nn`` lies half an element after ``half_pixel``: rounding that takes the half away again."""
-    rounding = e.attr("nearest_mode", "round_prefer_floor")
-    shifted = {"floor": "round_prefer_ceil", "round_prefer_floor": "ceil"}.get(rounding)
-    if e.attr("mode", "nearest") != "nearest" or shifted is None:
-        e.refuse(f"tf_half_pixel_for_nn with {rounding} has no successor")
-    return shifted
 
 
 # ---------------------------------------------------------------- control flow

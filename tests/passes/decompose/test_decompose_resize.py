@@ -21,6 +21,7 @@ COORDINATES = [
     "align_corners",
     "asymmetric",
     "tf_crop_and_resize",
+    "tf_half_pixel_for_nn",
 ]
 
 
@@ -102,6 +103,42 @@ def test_nearest(harness: Any, rounding: str, coordinates: str) -> None:
         )
         types = harness.same(RULE, g, feeds, rtol=0, atol=0).types
         assert set(types) <= {"Gather", "Where"}
+
+
+@pytest.mark.parametrize("rounding", ["round_prefer_floor", "round_prefer_ceil", "floor", "ceil"])
+@pytest.mark.parametrize("coordinates", [c for c in COORDINATES if c != "tf_crop_and_resize"])
+def test_nearest_at_ties(harness: Any, rounding: str, coordinates: str) -> None:
+    """Ratios that fp32 does not hold, whose places would lie on boundaries: their rounding is onnxruntime's."""
+    x = np.arange(20 * 46, dtype=np.float32).reshape(20, 46)
+    for target in ((6, 28), (26, 14), (24, 30), (12, 45)):
+        attrs = {"mode": "nearest", "nearest_mode": rounding, "coordinate_transformation_mode": coordinates}
+        g, feeds = harness.graph("Resize", [x, None, None, sizes(*target)], **attrs)
+        harness.same(RULE, g, feeds, rtol=0, atol=0)
+
+
+def test_the_sizes_of_scaled_axes_are_rounded_in_fp32(harness: Any) -> None:
+    """In double precision, 10 by 0.7 would be 6 elements, and 10 by 2.3 would be 22."""
+    g, feeds = harness.graph("Resize", [image(10, 10), None, scales(0.7, 2.3)], mode="linear")
+    assert g.tensor_type("y0").shape == harness.run(g, feeds)[0].shape == (7, 23)
+    harness.same(RULE, g, feeds, atol=2e-5)
+
+
+def test_a_neuralnetwork_has_the_half_pixel_grid_for_whole_factors(harness: Any) -> None:
+    network = Target("iOS15", "neuralnetwork", ops={}, max_rank=5)
+    g, feeds = harness.graph("Resize", [image(1, 2, 6, 6), None, scales(1, 1, 2, 1.5)], mode="linear")
+    assert harness.same(RULE, g, feeds, atol=2e-5, target=network).types == ["MatMul", "MatMul"]
+    harness.declines(RULE, g, "samples at the same places")
+    g, _ = harness.graph("Resize", [image(1, 2, 6, 6), None, scales(1, 1, 2, 3)], mode="linear")
+    harness.declines(RULE, g, "samples at the same places", target=network)
+
+
+def test_extrapolation_that_the_elements_cannot_hold(harness: Any) -> None:
+    x, roi = np.arange(4, dtype=np.uint8), Const.of(np.array([-0.5, 1], np.float32))
+    attrs = {"mode": "nearest", "coordinate_transformation_mode": "tf_crop_and_resize"}
+    g, feeds = harness.graph("Resize", [x, roi, scales(2)], extrapolation_value=9.0, **attrs)
+    harness.same(RULE, g, feeds, rtol=0, atol=0)
+    g, _ = harness.graph("Resize", [x, roi, scales(2)], extrapolation_value=-3.0, **attrs)
+    harness.declines(RULE, g, "uint8 cannot hold -3.0")
 
 
 def test_integers_can_be_gathered_but_not_interpolated(harness: Any) -> None:

@@ -179,10 +179,9 @@ def test_older_than_the_oldest_is_refused() -> None:
 def test_it_can_be_undone() -> None:
     """On a refusal halfway the graph is what it was."""
     good = helper.make_node("Softmax", ["x"], ["t"], axis=1)
-    bad = helper.make_node("Resize", ["t", "roi", "s"], ["y"], mode="nearest", nearest_mode="ceil",
-                           coordinate_transformation_mode="tf_half_pixel_for_nn")  # fmt: skip
-    consts = {"roi": np.zeros(0, np.float32), "s": np.array([1, 2, 2], np.float32)}
-    g = Model(11, [good, bad], {"x": X}, consts).graph()
+    bad = helper.make_node("BatchNormalization", ["t", *"sbmv"], ["y", "m2", "v2"])
+    consts = {name: np.ones(3, np.float32) for name in "sbmv"}
+    g = Model(11, [good, bad], {"x": X}, consts, outputs=("y", "m2")).graph()
     before = to_model(g).SerializeToString()
     ctx = Context(pass_name="upgrade-opset")
     with pytest.raises(UnsupportedError):
