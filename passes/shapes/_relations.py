@@ -246,16 +246,14 @@ def _concat(p: Place) -> None:
 @relates("Split")
 def _split(p: Place) -> None:
     parts = [p.y(i) for i in range(len(p.op.outputs))]
-    x, sizes = p.x(), p.shapes.constant(p.name(1))
-    _joined(p, x, parts, lambda dims: p.set_x(0, dims), p.set_y)
-    x, pieces = p.x(), [p.y(i) for i in range(len(p.op.outputs))]
+    _joined(p, p.x(), parts, lambda dims: p.set_x(0, dims), p.set_y)
+    sizes, x, pieces = p.shapes.numbers(p.name(1)), p.x(), [p.y(i) for i in range(len(p.op.outputs))]
     if x is None or None in pieces:
         return
     u, axis = p.unknowns, axis_of(p, len(x))
     along = [piece[axis] for piece in pieces if piece is not None]
     if sizes is not None:
-        for d, size in paired(along, sizes):
-            u.settle(d, size)
+        equal(p, along, sizes)
     elif not p.name(1) and u.value(x[axis]) is not None:
         total = u.value(x[axis]) or 0
         chunk = -(-total // len(along))

@@ -18,7 +18,7 @@ X = "input x: float[2,3,4]\n"
 
 
 def rewritten(name: str, text: str, *feeds: Mapping[str, Array]) -> list[str]:
-    """Run a pass for iOS 17 and compare results on all feeds; the op types after it, in order."""
+    """Run passes for iOS 17 and compare results on all feeds; the op types after it, in order."""
     before = parse(text)
     after = _run(name, before)
     for feed in feeds:
@@ -37,7 +37,7 @@ def declined(name: str, text: str) -> bool:
 
 
 def _run(name: str, g: Graph) -> Graph:
-    return PassManager(["infer-shapes", name], targets.get("iOS17")).run(g).graph
+    return PassManager(["infer-shapes", *name.split()], targets.get("iOS17")).run(g).graph
 
 
 def vector(*values: int) -> Array:
