@@ -16,6 +16,7 @@ PASSES: dict[str, str] = {
     "decompose-affine-grid": "coregraft.passes.decompose.decompose_affine_grid:DecomposeAffineGrid",
     "decompose-array-feature-extractor": "coregraft.passes.decompose.decompose_array_feature_extractor:DecomposeArrayFeatureExtractor",
     "decompose-average-pool": "coregraft.passes.decompose.decompose_average_pool:DecomposeAveragePool",
+    "decompose-bit-cast": "coregraft.passes.decompose.decompose_bit_cast:DecomposeBitCast",
     "decompose-col2im": "coregraft.passes.decompose.decompose_col2im:DecomposeCol2im",
     "decompose-conv": "coregraft.passes.decompose.decompose_conv:DecomposeConv",
     "decompose-conv-integer": "coregraft.passes.decompose.decompose_conv_integer:DecomposeConvInteger",

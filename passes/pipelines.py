@@ -109,6 +109,7 @@ DECOMPOSE = (
     "decompose-tf-idf-vectorizer",
     "decompose-non-max-suppression",
     "decompose-unique",
+    "decompose-bit-cast",
     "decompose-dynamic-resize",
     "decompose-resize",
     "decompose-dft",

@@ -49,7 +49,6 @@ _RANDOM = "Core ML's random numbers are others; draw them before the model and m
 _STRINGS = "Core ML has no strings; do this before the model"
 #: Op type of ``ai.onnx`` -> why it is refused, where no pass can take it apart.
 REFUSED_ONNX: dict[str, str] = {
-    "BitCast": "MIL cannot reinterpret the bits of a tensor",
     "ImageDecoder": "Core ML decodes images before the model; make the pixels its input",
     **dict.fromkeys(
         ("Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"), _RANDOM

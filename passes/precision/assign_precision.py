@@ -23,6 +23,7 @@ FULL_PRECISION = frozenset(
 FULL_PRECISION_RULES = frozenset(
     {
         "DecomposeAffineGrid",
+        "DecomposeBitCast",
         "DecomposeDeformConv",
         "DecomposeDft",
         "DecomposeDynamicResize",
