@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from coregraft.lowering.names import Names
+from coregraft.lowering.partial import forget_part
 from coregraft.lowering.registry import Lowering
 from coregraft.rewriter import schema
 from coregraft.rewriter.errors import CoregraftError, UnsupportedError
@@ -326,6 +327,7 @@ class Emitter:
             self._check(op, output, var)
             if var.name not in self.names and var.op is not None and len(var.op.outputs) > 1:
                 var.set_name(self.name(op, i))  # the builder derives the names of several results from the op's
+            forget_part(var)
             self.bind(output, var)
 
     def _lowering(self, op: Op) -> Lowering:

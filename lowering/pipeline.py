@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from coregraft.lowering.partial import forget_parts
 from coregraft.rewriter.errors import CoregraftError, UnsupportedError, UsageError
 from coregraft.rewriter.target import Target
 
@@ -103,6 +104,7 @@ def run(program: Any, target: Target, pipeline: str = "short") -> None:
     """
     from coremltools.converters.mil.mil.passes.pass_registry import PASS_REGISTRY
 
+    forget_parts(program)
     for name in passes_for(pipeline, target.format):
         if name not in PASS_REGISTRY:
             raise CoregraftError("coremltools-changed", f"the installed coremltools has no pass {name}")
