@@ -151,7 +151,7 @@ def convert(
         inputs=lowered.inputs,
         outputs=lowered.outputs,
         names={},
-        warnings=_warnings(rung),
+        warnings=_warnings(rung, reports),
     )
     metadata = describe(graph, lowered.inputs, lowered.outputs, words)
     whole = Conversion(lowered.program, goal, metadata, report, rung.files if rung is not None else _no_files)
@@ -236,8 +236,12 @@ def _own_words(source: object, goal: Target, precision: str) -> dict[str, str]:
     return words
 
 
-def _warnings(rung: Fallback | None) -> tuple[str, ...]:
+def _warnings(rung: Fallback | None, reports: Sequence[PassReport]) -> tuple[str, ...]:
+    """What the app must do, and which parameters of the model it cannot change."""
+    from coregraft.passes.pipelines import PARAMETERS
+
+    trusted = tuple(note for report in reports if report.spec in PARAMETERS for note in report.notes)
     if rung is None or not rung.taken():
-        return ()
+        return trusted
     classes = sorted({entry["class"] for entry in rung.taken()})
-    return (f"the app must implement {', '.join(classes)}: fill in the Swift class of each",)
+    return (f"the app must implement {', '.join(classes)}: fill in the Swift class of each", *trusted)

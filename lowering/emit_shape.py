@@ -29,10 +29,10 @@ def identity(b: Emitter, op: Op) -> Any:
 @lower("Dropout", attrs="seed")
 def dropout(b: Emitter, op: Op) -> Any:
     """The operand itself, and a mask that is all true. Training is refused unless nothing is dropped."""
-    training = b.need_const(op, 2, "training_mode")
-    if training is not None and bool(training.reshape(())):
-        ratio = b.need_const(op, 1, "ratio")
-        if ratio is None or float(ratio.reshape(())) != 0:
+    ratio = b.const(op.inputs[1]) if len(op.inputs) > 1 else None
+    if ratio is None or float(ratio.reshape(())) != 0:
+        training = b.need_const(op, 2, "training_mode")
+        if training is not None and bool(training.reshape(())):
             b.refuse(op, "it drops elements at random (training_mode)", "export the model in inference mode")
     x = b.var(op.inputs[0])
     if len(op.outputs) < 2 or not op.outputs[1]:

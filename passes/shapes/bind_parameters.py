@@ -8,8 +8,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from coregraft.passes.decompose._base import Decomposition, computed, need, operand
+from coregraft.passes.decompose._base import computed, need, operand
 from coregraft.passes.shapes._reduced import reduced_axes
+from coregraft.passes.shapes._trusting import Trusting
 from coregraft.rewriter.passes import Equivalence, NoMatch, OpBuilder, OpView
 from coregraft.rewriter.target import Target
 from coregraft.rewriter.types import Array
@@ -19,7 +20,7 @@ Bound = dict[int, Array] | None
 
 
 @dataclass(frozen=True)
-class BindParameters(Decomposition):
+class BindParameters(Trusting):
     """Replace shapes, axes and counts that are computed at run time by the constants that the result's shape implies.
 
     What it does

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from coregraft.passes.decompose._base import Decomposition, computed, ints, need
+from coregraft.passes.decompose._base import computed, ints, need
 from coregraft.passes.shapes._index import from_front, number
 from coregraft.passes.shapes._reduced import reduced_axes
+from coregraft.passes.shapes._trusting import Trusting
 from coregraft.rewriter.passes import Equivalence, NoMatch, OpBuilder, OpView
 from coregraft.rewriter.target import Target
 from coregraft.rewriter.types import DType
@@ -18,7 +19,7 @@ _ALONG = frozenset({"CumProd", "CumSum"})
 
 
 @dataclass(frozen=True)
-class ChooseAxes(Decomposition):
+class ChooseAxes(Trusting):
     """Compute an op along every axis that the shapes allow, and select by the axis that is given at run time.
 
     What it does

@@ -5,14 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from coregraft.passes.decompose._base import Decomposition, computed, ints, need
+from coregraft.passes.decompose._base import computed, ints, need
 from coregraft.passes.shapes._index import true_places
+from coregraft.passes.shapes._trusting import Trusting
 from coregraft.rewriter.passes import Equivalence, NoMatch, OpBuilder, OpView
 from coregraft.rewriter.target import Target
 
 
 @dataclass(frozen=True)
-class GatherCompress(Decomposition):
+class GatherCompress(Trusting):
     """Write a Compress with a condition computed at run time as Gather, where the shape of the result is known.
 
     What it does

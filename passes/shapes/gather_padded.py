@@ -7,14 +7,15 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from coregraft.passes.decompose._base import Decomposition, computed, constant, ints, need, operand
+from coregraft.passes.decompose._base import computed, constant, ints, need, operand
 from coregraft.passes.shapes._index import Padding, Slicing, at, count_up
+from coregraft.passes.shapes._trusting import Trusting
 from coregraft.rewriter.passes import Equivalence, NoMatch, OpBuilder, OpView
 from coregraft.rewriter.target import Target
 
 
 @dataclass(frozen=True)
-class GatherPadded(Decomposition):
+class GatherPadded(Trusting):
     """Write Slice and Shape of a Pad of unknown size in terms of what is padded.
 
     What it does

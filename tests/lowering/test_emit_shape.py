@@ -37,6 +37,7 @@ SHAPE = [
     case("Identity", _X), case("Dropout", _X),
     case("Dropout", _X, np.float32(0.3), np.array(False), constant=(1, 2), outputs=2),
     case("Dropout", _X, np.float32(0), np.array(True), constant=(1, 2), seed=1),
+    case("Dropout", _X, np.float32(0), np.array(True), constant=(1,), outputs=2),
 ]  # fmt: skip
 MADE = [
     case("Shape", _X), case("Shape", _X, start=1), case("Shape", _X, start=-2, end=-1), case("Size", _X),
