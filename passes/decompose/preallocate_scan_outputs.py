@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
-from coregraft.passes.cleanup.scopes import Scope, visit_scopes
-from coregraft.rewriter.contract import Context, Pass
+from coregraft.passes.cleanup.scopes import Scope, all_graphs, visit_scopes
+from coregraft.rewriter.contract import Context, Finding, Pass
 from coregraft.rewriter.graph import Graph, Op
 from coregraft.rewriter.match import NoMatch
 from coregraft.rewriter.rewriter import Rewriter
-from coregraft.rewriter.types import Const, TensorType
+from coregraft.rewriter.types import Const, DType, TensorType
+
+_COST = "it stays a loop, which Core ML runs on the CPU, one op at a time"
 
 
 @dataclass(frozen=True)
@@ -23,11 +26,13 @@ class PreallocateScanOutputs(Pass):
     ------------
     A scan output of known shape becomes a state that starts as zeros, and into which a ``ScatterND`` puts the element
     of each turn. The trip count is held to the length of the outputs, so that nothing is written beyond. Where a
-    condition could end the loop before, the shape that the model declares is taken to be the one it gets.
+    condition could end the loop before, the shape that the model declares is taken to be the one it gets. ``check``
+    names every loop that is left.
 
     Why it matters
     --------------
-    Shapes are fixed when Core ML compiles a model: no tensor of it can grow.
+    Shapes are fixed when Core ML compiles a model: no tensor of it can grow. A loop that is left becomes a
+    ``while_loop``, which Core ML runs on the CPU, one op at a time.
 
     Example
     -------
@@ -43,39 +48,57 @@ class PreallocateScanOutputs(Pass):
     Hazards H5.08 and H5.10; ONNX's definition of Loop.
     """
 
+    code: ClassVar[str] = "CG510"
+
     def run(self, g: Graph, ctx: Context) -> None:
         visit_scopes(ctx.rewriter(g), lambda rw, scope: _convert(rw, scope, ctx))
+
+    def check(self, g: Graph, ctx: Context) -> list[Finding]:
+        """The loops that are left, those in bodies included."""
+        loops = [graph.op(op_id) for graph in all_graphs(g) for op_id in _loops(graph)]
+        return [Finding(self.code, self.name, op.label, _COST) for op in loops]
+
+
+def _loops(g: Graph) -> list[int]:
+    return sorted((i for i, op in g.ops() if op.key == ("", "Loop")), key=g.order_key)
 
 
 def _convert(rw: Rewriter, scope: Scope, ctx: Context) -> None:
     g = rw.graph
-    for op_id in sorted((i for i, op in g.ops() if op.key == ("", "Loop")), key=g.order_key):
+    for op_id in _loops(g):
         op = g.op(op_id)
+        ctx.note(f"{op.label}: {_COST}")
         body: Graph = op.attrs["body"]
         states = len(op.inputs) - 2
         if len(body.outputs) == 1 + states:
             continue
-        kinds = [_shape(op, i, body, scope) for i in range(states, len(body.outputs) - 1)]
-        refused = next((kind for kind in kinds if isinstance(kind, NoMatch)), None)
-        if refused is not None:
-            ctx.note(f"{op.label} keeps its scan outputs: {refused}")
+        kinds = _types(op, states, scope)
+        if isinstance(kinds, NoMatch):
+            ctx.note(f"{op.label} keeps its scan outputs: {kinds}")
             continue
         rw.at([op_id], "PreallocateScanOutputs")
-        _replace(rw, op_id, [kind for kind in kinds if not isinstance(kind, NoMatch)], scope)
+        _replace(rw, op_id, kinds, scope)
         ctx.count("outputs", len(kinds))
 
 
-def _shape(op: Op, index: int, body: Graph, scope: Scope) -> TensorType | NoMatch:
-    """The type of a scan output, all of its dims known."""
-    value = op.outputs[index] if index < len(op.outputs) else ""
-    element = body.tensor_type(list(body.outputs.values())[1 + index])
-    kind = scope.type(value) if value else None
-    if element is None or kind is None or not kind.shape or not isinstance(length := kind.shape[0], int):
-        return NoMatch('how long "{}" gets is only known at run time', value)
-    shape = element.static_shape if element.static_shape is not None else (kind.static_shape or (None, None))[1:]
-    if None in shape:
-        return NoMatch('the shape of what "{}" is made of is not known', value)
-    return TensorType(element.dtype, (length, *shape)) if length else NoMatch('"{}" is empty', value)
+def _types(op: Op, states: int, scope: Scope) -> list[TensorType] | NoMatch:
+    """The types of the scan outputs, all of their dims known. They have one length, which any of them may tell."""
+    body: Graph = op.attrs["body"]
+    elements = list(body.outputs.values())[1 + states :]
+    values = [*op.outputs[states:], *[""] * len(elements)][: len(elements)]
+    shapes = [kind.shape if value and (kind := scope.type(value)) is not None else None for value in values]
+    length = next((shape[0] for shape in shapes if shape and isinstance(shape[0], int)), None)
+    if not length:
+        return NoMatch("their length is only known at run time" if length is None else "they are empty")
+    found = []
+    for element, shape in zip(elements, shapes, strict=True):
+        kind = body.tensor_type(element)
+        sizes = kind.static_shape if kind is not None else None
+        sizes = sizes if sizes is not None or not shape else TensorType(DType.FLOAT, shape[1:]).static_shape
+        if kind is None or sizes is None:
+            return NoMatch('the shape of "{}" is not known', element)
+        found.append(TensorType(kind.dtype, (length, *sizes)))
+    return found
 
 
 def _replace(rw: Rewriter, op_id: int, kinds: Sequence[TensorType], scope: Scope) -> None:
@@ -85,20 +108,20 @@ def _replace(rw: Rewriter, op_id: int, kinds: Sequence[TensorType], scope: Scope
     inner.rule_name = rw.rule_name
     outputs = list(body.outputs.values())
     first = len(outputs) - len(kinds)
-    places = np.array([1, 1], np.int64)
-    place = inner.insert("Reshape", [body.inputs[0], places], outputs=[names.fresh_name(f"{body.inputs[0]}/place")])
+    turn = body.inputs[0]
+    matrix = inner.const(np.array([1, 1], np.int64), names.fresh_name(f"{turn}/matrix"))
+    first_axis = inner.const(np.array([0], np.int64), names.fresh_name(f"{turn}/axis"))
+    place = inner.insert("Reshape", [turn, matrix], outputs=[names.fresh_name(f"{turn}/place")])
     buffers = []
     for i, kind in enumerate(kinds, first):
         element = outputs[i]
         buffer = body.add_input(names.fresh_name(f"{element}/buffer"), kind)
-        axes = np.array([0], np.int64)
-        row = inner.insert("Unsqueeze", [element, axes], outputs=[names.fresh_name(f"{element}/row")])
+        row = inner.insert("Unsqueeze", [element, first_axis], outputs=[names.fresh_name(f"{element}/row")])
         outputs[i] = inner.insert("ScatterND", [buffer, place, row], outputs=[names.fresh_name(f"{element}/written")])
         zero = Const.of(np.zeros(1, kind.dtype.numpy), kind.dtype)
         buffers.append(rw.insert("ConstantOfShape", [np.array(kind.shape, np.int64)], {"value": zero}))
     body.set_outputs(outputs)
-    length = min(kind.shape[0] for kind in kinds if kind.shape and isinstance(kind.shape[0], int))
-    trips = _held(rw, op.inputs[0], length, scope)
+    trips = _held(rw, op.inputs[0], (kinds[0].static_shape or (0,))[0], scope)
     condition = op.inputs[1] if len(op.inputs) > 1 else ""
     rw.update(op_id, inputs=[trips, condition, *op.inputs[2:], *buffers], attrs={**op.attrs, "body": body})
 

@@ -150,10 +150,12 @@ def _loop_body(outer: Rewriter, op: Op, plan: _Plan, scope: Scope) -> Graph:
         bound[name] = inner.fresh_name(name)
         g.add_input(bound[name], old.type_of(name) or TensorType(DType.UNDEFINED))
     back = ""
-    for i, value in enumerate(op.inputs[plan.states :]):
+    for value in dict.fromkeys((*op.inputs[plan.states :], *old.free_values())):
         g.add_value(value, scope.type(value))
+    for i, value in enumerate(op.inputs[plan.states :]):
         if plan.backward[i] and not back:
-            back = rw.insert("Sub", [_int64(plan.trips - 1), turn], outputs=[inner.fresh_name("turn/back")])
+            last = rw.const(_int64(plan.trips - 1), inner.fresh_name(f"{turn}/last"))
+            back = rw.insert("Sub", [last, turn], outputs=[inner.fresh_name(f"{turn}/back")])
         name = old.inputs[plan.states + i]
         bound[name] = rw.insert(
             "Gather", [value, back if plan.backward[i] else turn], {"axis": plan.axes[i]},
