@@ -55,8 +55,9 @@ def emit_loop(b: Emitter, op: Op) -> Any:
     (turn, holds, *slots), (again, *results) = body.inputs, body.outputs.values()
     start = [b.var(value) for value in op.inputs[2:]]
     if len(results) > len(slots):
+        missing = (op.outputs[len(slots) :] or results[len(slots) :])[0]
         b.refuse(
-            op, f'how long its scan output "{op.outputs[len(slots)]}" gets is only known at run time',
+            op, f'the size of its scan output "{missing}" is only known at run time',
             "declare its shape in the model, or write into a state of fixed size instead",
         )  # fmt: skip
     limit, first, endless = _limit(b, op), _first(b, op), keeps_going(Scope(body))

@@ -19,7 +19,7 @@ y = Loop(m, _, x, body={
   input i: int64[]
   input c: bool[]
   input s: float[2,3]
-  t = MatMul(s, w)
+  t = Gemm(s, w)
   output c
   output t
 })
@@ -43,7 +43,7 @@ def test_rules_see_it() -> None:
     for pipeline in ("form-linear", "sink-constants,form-linear"):
         body = body_of(PassManager(pipeline, get("iOS17")).run(parse(LOOP)).graph)
         kinds[pipeline] = [op.type for _, op in body.ops()]
-    assert list(kinds.values()) == [["MatMul"], ["Linear"]]
+    assert list(kinds.values()) == [["Gemm"], ["Linear"]]
 
 
 def test_a_constant_that_nobody_else_reads_goes() -> None:
