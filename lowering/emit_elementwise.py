@@ -13,7 +13,7 @@ from coregraft.lowering import integers
 from coregraft.lowering.emitter import CANONICAL, MIL_NAMES
 from coregraft.lowering.registry import lower
 from coregraft.lowering.shaping import broadcast_to, operand
-from coregraft.lowering.vars import is_compressed, is_float, like, np_type
+from coregraft.lowering.vars import inverse, is_compressed, is_float, like, np_type
 from coregraft.rewriter.graph import Op
 from coregraft.rewriter.types import DType
 
@@ -49,9 +49,8 @@ def abs_neg(b: Emitter, op: Op) -> Any:
 
 @lower("Reciprocal")
 def reciprocal(b: Emitter, op: Op) -> Any:
-    """``inverse`` without its hidden epsilon (H3.04)."""
-    x = b.var(op.inputs[0])
-    return b.mb.inverse(x=x, epsilon=like(x, 0)[()], name=b.name(op))
+    """One over it, without a hidden epsilon (H3.04)."""
+    return inverse(b, b.var(op.inputs[0]), b.name(op))
 
 
 @lower("Log")
@@ -70,8 +69,8 @@ def asinh(b: Emitter, op: Op) -> Any:
     near = mb.minimum(x=size, y=one)
     small = mb.atanh(x=mb.real_div(x=near, y=mb.sqrt(x=mb.add(x=mb.mul(x=near, y=near), y=one))))
     far = mb.maximum(x=size, y=one)
-    inverse = mb.inverse(x=far, epsilon=zero)
-    root = mb.sqrt(x=mb.add(x=mb.mul(x=inverse, y=inverse), y=one))
+    part = inverse(b, far)
+    root = mb.sqrt(x=mb.add(x=mb.mul(x=part, y=part), y=one))
     large = mb.add(x=mb.log(x=far, epsilon=zero), y=mb.log(x=mb.add(x=root, y=one), epsilon=zero))
     return mb.mul(x=mb.sign(x=x), y=mb.select(cond=mb.less(x=size, y=one), a=small, b=large), name=b.name(op))
 
@@ -85,8 +84,8 @@ def acosh(b: Emitter, op: Op) -> Any:
     ratio = mb.real_div(x=mb.sqrt(x=mb.sub(x=near, y=one)), y=mb.sqrt(x=mb.add(x=near, y=one)))
     small = mb.mul(x=mb.atanh(x=ratio), y=two)
     far = mb.maximum(x=x, y=two)
-    inverse = mb.inverse(x=far, epsilon=zero)
-    root = mb.sqrt(x=mb.sub(x=one, y=mb.mul(x=inverse, y=inverse)))
+    part = inverse(b, far)
+    root = mb.sqrt(x=mb.sub(x=one, y=mb.mul(x=part, y=part)))
     large = mb.add(x=mb.log(x=far, epsilon=zero), y=mb.log(x=mb.add(x=root, y=one), epsilon=zero))
     return mb.select(cond=mb.less(x=x, y=two), a=small, b=large, name=b.name(op))
 
@@ -162,9 +161,7 @@ def mod(b: Emitter, op: Op) -> Any:
     if b.attr(op, "fmod"):
         return mb.mul(x=mb.sign(x=x), y=mb.mod(x=mb.abs(x=x), y=mb.abs(x=y)), name=b.name(op))
     rest = mb.mod(x=x, y=y)
-    if not is_float(x):
-        return mb.mod(x=mb.add(x=rest, y=y), y=y, name=b.name(op))
-    # Another addition would round, and make NaN of an infinite divisor.
+    # Adding y everywhere would round, overflow, and make NaN of an infinite divisor.
     zero = like(x, 0)[()]
     crossed = mb.logical_xor(x=mb.less(x=rest, y=zero), y=mb.less(x=y, y=zero))
     other_sign = mb.logical_and(x=mb.not_equal(x=rest, y=zero), y=crossed)

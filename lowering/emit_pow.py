@@ -8,7 +8,7 @@ import numpy as np
 
 from coregraft.lowering.registry import lower
 from coregraft.lowering.shaping import broadcast_to, full
-from coregraft.lowering.vars import cast, is_float, like, named, np_type
+from coregraft.lowering.vars import cast, inverse, inverse_root, is_float, like, named, np_type
 from coregraft.rewriter.graph import Op
 
 if TYPE_CHECKING:
@@ -45,13 +45,12 @@ def _uniform(b: Emitter, x: Any, e: float, name: str | None) -> Any:
         return _product(b, x, int(e), name)
     if not is_float(x):
         return None
-    zero = like(x, 0)[()]
     if whole:
-        return mb.inverse(x=_product(b, x, -int(e), None), epsilon=zero, **named(name))
+        return inverse(b, _product(b, x, -int(e), None), name)
     if e == 0.5:
         return mb.sqrt(x=x, **named(name))
     if e == -0.5:
-        return mb.rsqrt(x=x, epsilon=zero, **named(name))
+        return inverse_root(b, x, name)
     return mb.mul(x=x, y=mb.sqrt(x=x), **named(name)) if e == 1.5 else None
 
 
@@ -78,18 +77,27 @@ def _of_constant(b: Emitter, op: Op, base: float, y: Any, shape: tuple[int, ...]
 def _of_integers(b: Emitter, op: Op, x: Any, y: Any) -> Any:
     """Integer bases: ``pow`` on int32 for integer exponents, else in fp32 and truncated, as a C cast does."""
     if not is_float(y):
-        return b.mb.pow(x=x, y=y, name=b.name(op))
-    real = b.mb.pow(x=b.mb.cast(x=x, dtype="fp32"), y=cast(b, y, np.float32))
+        return _pow(b, x, y, b.name(op))
+    real = _pow(b, b.mb.cast(x=x, dtype="fp32"), cast(b, y, np.float32))
     return b.mb.cast(x=real, dtype="int32", name=b.name(op))
 
 
 def _signed(b: Emitter, op: Op, x: Any, y: Any, shape: tuple[int, ...]) -> Any:
-    """``pow`` of ``|x|``; where x is negative, with the sign that a whole y gives it, or NaN."""
+    """``pow`` of ``|x|``; where x is negative, with the sign that a whole y gives it, or NaN. Infinity is even."""
     mb = b.mb
-    zero, one, two, nan = (like(x, v)[()] for v in (0, 1, 2, np.nan))
-    size = mb.pow(x=mb.abs(x=x), y=y)
-    odd = mb.sub(x=y, y=mb.mul(x=mb.floor(x=mb.mul(x=y, y=like(x, 0.5)[()])), y=two))  # 0 even, 1 odd, else a fraction
-    whole = mb.logical_or(x=mb.equal(x=odd, y=one), y=mb.equal(x=odd, y=zero))
-    sign = mb.select(cond=whole, a=mb.sub(x=one, y=mb.mul(x=odd, y=two)), b=nan)
+    zero, half, one, two, nan = (like(x, v)[()] for v in (0, 0.5, 1, 2, np.nan))
+    size = _pow(b, mb.abs(x=x), y)
+    rest = mb.sub(x=y, y=mb.mul(x=mb.floor(x=mb.mul(x=y, y=half)), y=two))
+    sign = mb.sub(x=one, y=mb.mul(x=cast(b, mb.equal(x=rest, y=one), np_type(x)), y=two))
+    sign = mb.select(cond=mb.equal(x=mb.floor(x=y), y=y), a=sign, b=nan)
     negative = broadcast_to(b, mb.less(x=x, y=zero), shape)
     return mb.select(cond=negative, a=mb.mul(x=size, y=sign), b=size, name=b.name(op))
+
+
+def _pow(b: Emitter, x: Any, y: Any, name: str | None = None) -> Any:
+    """``pow``. A neuralnetwork takes one number or a tensor of the run time: exponents are made to look like that."""
+    if b.target.format == "neuralnetwork" and y.val is not None and y.rank:
+        shape = np.broadcast_shapes(tuple(x.shape), tuple(y.shape))
+        anything, y = broadcast_to(b, b.mb.less(x=x, y=like(x, 0)[()]), shape), broadcast_to(b, y, shape)
+        y = b.mb.select(cond=anything, a=y, b=y)
+    return b.mb.pow(x=x, y=y, **named(name))

@@ -62,6 +62,20 @@ def cast(b: Emitter, var: Any, dtype: Any, name: str | None = None) -> Any:
     return b.mb.cast(x=var, dtype=_MIL_NAMES[target.name], **named(name))
 
 
+def inverse(b: Emitter, var: Any, name: str | None = None) -> Any:
+    """``1/x`` and nothing else: the epsilon of MIL's ``inverse`` is 1e-6 in a neuralnetwork when it is given as 0."""
+    if b.target.format == "neuralnetwork":
+        return b.mb.real_div(x=like(var, 1)[()], y=var, **named(name))
+    return b.mb.inverse(x=var, epsilon=like(var, 0)[()], **named(name))
+
+
+def inverse_root(b: Emitter, var: Any, name: str | None = None) -> Any:
+    """``1/√x``, as :func:`inverse`."""
+    if b.target.format == "neuralnetwork":
+        return inverse(b, b.mb.sqrt(x=var), name)
+    return b.mb.rsqrt(x=var, epsilon=like(var, 0)[()], **named(name))
+
+
 def reshape(b: Emitter, var: Any, shape: Sequence[int], name: str | None = None) -> Any:
     """The var in another shape (one dim may be -1)."""
     return b.mb.reshape(x=var, shape=np.array(shape, np.int32), **named(name))
