@@ -178,14 +178,15 @@ def _pad(site: Site) -> Types | None:
     return [tensor(site.dtype(0), result)]
 
 
-@rule("Resize", since=11)
+@rule("Resize", "Upsample", since=9)
 def _resize(site: Site) -> Types | None:
+    """onnx 1.23 rounds sizes down in double precision: to 6 where onnxruntime makes 7 of 10 by 0.7."""
     shape = site.shape(0)
     if shape is None:
         return None
     axes = [axis_of(a, len(shape)) for a in site.op.attrs.get("axes") or range(len(shape))]
     result = list(shape)
-    sizes, scales = site.content(3), site.content(2)
+    sizes, scales = site.content(3), site.content(2 if len(site.op.inputs) > 2 else 1)  # no roi before opset 11
     if site.has(3):
         if attr(site.op, "keep_aspect_ratio_policy") != "stretch":
             return None
@@ -203,7 +204,7 @@ def _scaled(dim: Known, scale: float | None) -> Known:
     if float(scale).is_integer():
         return dim * int(scale)
     if isinstance(dim, int):
-        return math.floor(np.float32(dim) * np.float32(scale))  # rounded as in onnx and onnxruntime: 10 by 0.7 are 7
+        return math.floor(np.float32(dim) * np.float32(scale))
     inverse = 1 / float(scale)
     return dim // int(inverse) if inverse.is_integer() else None
 

@@ -7,6 +7,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 import numpy as np
+import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from onnx import ModelProto, helper, numpy_helper
@@ -100,3 +101,16 @@ def test_it_computes_what_onnxruntime_computes(
     fed = {f.feature: feeds[f.name].astype(f.dtype.numpy).reshape(f.shape) for f in done.report.inputs}
     found = run(graph, fed)[graph.outputs[done.report.outputs[0].feature]]
     np.testing.assert_allclose(found, want, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("opset", [9, 10, 13])
+def test_sizes_that_are_not_declared_are_those_of_onnxruntime(opset: int, tmp_path: Path) -> None:
+    """Ten by 1.3 are thirteen in fp32, and twelve in double precision."""
+    x, scales = np.arange(10, dtype=np.float32)[None], np.array([1, 1.3], np.float32)
+    model = _model(opset, {"mode": "nearest"}, x, {"scales": scales}, np.array([1, 13]), fed=False)
+    del model.graph.output[0].type.tensor_type.shape.dim[1]
+    model.graph.output[0].type.tensor_type.shape.dim.add().dim_param = "n"
+    want = run(coregraft.load(model), {"x": x})["y"]
+    coregraft.convert(model, precision="fp32", fallback="error").save(tmp_path / "m.mlpackage")
+    np.testing.assert_array_equal(run(lift(tmp_path / "m.mlpackage"), {"x": x})["y"], want)
+    assert want.shape == (1, 13)
