@@ -34,6 +34,9 @@ def conv(b: Emitter, op: Op) -> Any:
             "its weights are computed at run time, and MIL takes those only without groups and dilations",
             "make the weights constant, or rewrite the op as MatMul",
         )
+    if not is_const(w) and x.rank == 5 and b.target.format == "neuralnetwork":
+        b.refuse(op, "its weights are computed at run time, and a neuralnetwork takes those over two axes at most",
+                 "--format mlprogram")  # fmt: skip
     bias = b.var(op.inputs[2]) if len(op.inputs) > 2 and op.inputs[2] else None
     folded = bias is not None and is_const(bias)
     x = windows.crop_negative(b, x, window)

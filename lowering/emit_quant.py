@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from coregraft.lowering.registry import lower
-from coregraft.lowering.vars import cast, channel_var, is_float, like, named, np_type, reshape
+from coregraft.lowering.vars import cast, channel_var, like, named, np_type, reshape
 from coregraft.rewriter.graph import Op
 from coregraft.rewriter.types import Array, DType
 
@@ -41,10 +41,7 @@ def dequantize_linear(b: Emitter, op: Op) -> Any:
 @lower("QuantizeLinear", attrs="axis block_size output_dtype precision saturate")
 def quantize_linear(b: Emitter, op: Op) -> Any:
     """``clip(round(x / scale) + zero_point)``, as int32; through MIL's ``quantize`` where that is the same."""
-    x = b.var(op.inputs[0])
-    if not is_float(x):
-        b.refuse(op, "it quantises integers")
-    x = cast(b, x, _precision(b, op))
+    x = cast(b, b.var(op.inputs[0]), _precision(b, op))
     kind = b.type(op.outputs[0]).dtype
     if not kind.is_integer:
         b.refuse(op, f"Core ML has no {kind.name.lower()} tensors")

@@ -103,6 +103,10 @@ def test_weights_computed_at_run_time(target: str) -> None:
     for refused in (grouped, dilated):
         with pytest.raises(UnsupportedError, match="run time"):
             lowered(by_runtime(refused), target)
+    spatial = by_runtime(case("Conv", floats(1, 2, 3, 4, 5), floats(3, 2, 2, 2, 2)))
+    assert agree(spatial, target) == ["conv"]
+    with pytest.raises(UnsupportedError, match="over two axes at most"):
+        lower_graph(graph_of(spatial, (0, 1)), targets.get(target, "neuralnetwork"))
 
 
 def test_transposed_conv_with_weights_computed_at_run_time() -> None:
