@@ -37,7 +37,11 @@ def gather(b: Emitter, op: Op) -> Any:
     name = inner_name(b, op, source)
     axis = axis_of(b, op, b.attr(op, "axis"), source.rank)
     size = b.shape(op.inputs[0])[axis]
-    if (rank := source.rank - 1 + len(b.shape(op.inputs[1]))) > 5:
+    # Only the rank of the indices matters: how many there are may depend on the data.
+    index_rank = b.type(op.inputs[1]).rank
+    if index_rank is None:
+        index_rank = len(b.shape(op.inputs[1]))
+    if (rank := source.rank - 1 + index_rank) > 5:
         b.refuse(op, f"its result has rank {rank}, Core ML goes to 5 (H4.02)")
     index = b.const(op.inputs[1])
     if index is not None and index.ndim == 0 and source.rank > 1:
@@ -46,7 +50,7 @@ def gather(b: Emitter, op: Op) -> Any:
             x=slice_axis(b, source, axis, place, place + 1), axes=np.array([axis], np.int32), name=b.name(op)
         )  # fmt: skip
     indices = integers.indices(b, op.inputs[1], size)
-    if not b.shape(op.inputs[1]) and b.target.format == "neuralnetwork":  # which has no scalars: the axis would stay
+    if not index_rank and b.target.format == "neuralnetwork":  # which has no scalars: the axis would stay
         found = b.mb.gather(x=via_int32(b, source), indices=b.mb.reshape(x=indices, shape=[1]), axis=axis)
         return from_int32(b, op, b.mb.squeeze(x=found, axes=np.array([axis], np.int32), **name), source)
     found = b.mb.gather(x=via_int32(b, source), indices=indices, axis=axis, **name)

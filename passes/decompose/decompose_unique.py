@@ -23,13 +23,14 @@ class DecomposeUnique(Decomposition):
 
     What it does
     ------------
-    How many elements differ depends on the data; the model declares it as the shape of ``Y``, ``indices`` or
-    ``counts`` (``inverse_indices`` alone needs none). Every element is compared with every other: one that equals none
+    How many elements differ depends on the data. Where the model declares it, as the shape of ``Y``, ``indices`` or
+    ``counts``, these have that size; else they are gathered to a size that only the run time knows, which the outputs
+    of a model may have, and few ops can read. Every element is compared with every other: one that equals none
     before it is the first of its kind, and how many firsts come before it, by value or with ``sorted=0`` by place, is
     its inverse index. With an ``axis`` whole slices are compared, the first difference deciding their order. Beyond
-    ``max-elements`` comparisons, floats are sorted by TopK and compared with the distinct ones only. Strings are
-    refused; where NaN belongs is left open, as in onnxruntime. The same for the ``com.microsoft`` op, which does not
-    sort. Fires where the target has no lowering for the op.
+    ``max-elements`` comparisons, floats are sorted by TopK and compared with the distinct ones, of a declared number.
+    Strings are refused; where NaN belongs is left open, as in onnxruntime. The same for the ``com.microsoft`` op, which
+    does not sort. Fires where the target has no lowering for the op.
 
     Why it matters
     --------------
@@ -72,23 +73,29 @@ class DecomposeUnique(Decomposition):
         slices = _slices(op, x, shape, axis)
         n, width = slices.static_shape
         count = 1 if n == 1 else _declared_count(node, axis or 0)
-        if count is None and [_results(node)[i] for i in self.replaced(node)] != [_INVERSE]:
-            return NoMatch("how many results it has depends on the data; declare the shape of the model's output")
+        wanted = [_results(node)[i] for i in self.replaced(node)]
+        hits = first = kept = None
         if n * n * width <= self.max_elements:
-            inverse, hits, first = _by_pairs(op, slices, n, count, ordered)
+            inverse = _by_pairs(op, slices, n, ordered)
+            if wanted != [_INVERSE]:
+                hits, first = _distinct(op, inverse, n if count is None else count, n)
         elif count is None or width > 1 or not x.dtype.is_float or n * count > self.max_elements:
             return NoMatch("{} times {} elements make more than max-elements={} pairs", n, width, self.max_elements)
         else:
             inverse, hits, first = _by_sorting(op, op.Reshape(slices, ints(op, [-1])), n, count, ordered)
+        if first is not None and count is None:  # as many rows as there may be; those without an element go
+            kept = op.Squeeze(op.NonZero(op.Less(first, number(op, n))), ints(op, [0]))
+            first = op.Gather(first, kept, axis=0)
 
         def result(which: int) -> Any:
             if which == 0:
                 return op.Gather(x if axis is not None else op.Reshape(x, ints(op, [-1])), first, axis=axis or 0)
             if which == 3:
-                return op.ReduceSum(_numbers(op, hits), ints(op, [1]), keepdims=0)
+                counts = op.ReduceSum(_numbers(op, hits), ints(op, [1]), keepdims=0)
+                return counts if kept is None else op.Gather(counts, kept, axis=0)
             return inverse if which == _INVERSE else first
 
-        return tuple(result(_results(node)[i]) for i in self.replaced(node))
+        return tuple(result(which) for which in wanted)
 
     def replaced(self, node: OpView) -> list[int]:
         return [i for i in super().replaced(node) if wants(node, i)]
@@ -120,11 +127,8 @@ def _slices(op: OpBuilder, x: ValueView, shape: tuple[int, ...], axis: int | Non
     return op.Reshape(rows, ints(op, [shape[axis], math.prod(shape) // shape[axis]]))
 
 
-def _by_pairs(op: OpBuilder, rows: Any, n: int, count: int | None, ordered: bool) -> tuple[Any, Any, Any]:
-    """(inverse indices [n], which row is which distinct one [count, n], place of each distinct one [count]).
-
-    The last two are None without a count.
-    """
+def _by_pairs(op: OpBuilder, rows: Any, n: int, ordered: bool) -> Any:
+    """Which distinct one each row is: [n]."""
     one, other = op.Unsqueeze(rows, ints(op, [1])), op.Unsqueeze(rows, ints(op, [0]))
     equal, places = op.Equal(one, other), count_up(op, n)
     if rows.static_shape[1] == 1:
@@ -134,11 +138,13 @@ def _by_pairs(op: OpBuilder, rows: Any, n: int, count: int | None, ordered: bool
     earliest = op.ReduceMin(op.Where(same, places, number(op, n)), ints(op, [1]))  # of its kind, [n, 1]
     is_first = op.Equal(op.Reshape(earliest, ints(op, [-1])), places)
     before = _less(op, one, other, rows.static_shape[1]) if ordered else op.Less(places, earliest)
-    inverse = op.ReduceSum(_numbers(op, op.And(before, is_first)), ints(op, [1]), keepdims=0)
-    if count is None:
-        return inverse, None, None
+    return op.ReduceSum(_numbers(op, op.And(before, is_first)), ints(op, [1]), keepdims=0)
+
+
+def _distinct(op: OpBuilder, inverse: Any, count: int, n: int) -> tuple[Any, Any]:
+    """Which element is which distinct one, [count, n], and where each of these is first; at n where there is none."""
     hits = op.Equal(op.const(np.arange(count, dtype=np.int64)[:, None]), inverse)
-    return inverse, hits, _first_places(op, hits, places, n)
+    return hits, _first_places(op, hits, count_up(op, n), n)
 
 
 def _less(op: OpBuilder, one: Any, other: Any, width: int) -> Any:
@@ -153,7 +159,7 @@ def _less(op: OpBuilder, one: Any, other: Any, width: int) -> Any:
 
 
 def _by_sorting(op: OpBuilder, values: Any, n: int, count: int, ordered: bool) -> tuple[Any, Any, Any]:
-    """As :func:`_by_pairs`, for floats [n]: ``count`` times ``n`` comparisons."""
+    """Which distinct one each float is [n], and what :func:`_distinct` gives: by ``count`` times n comparisons."""
     ascending, places = _ascending(op, values, n), count_up(op, n)
     ahead = op.Slice(ascending, ints(op, [1]), ints(op, [n]), ints(op, [0]))
     behind = op.Slice(ascending, ints(op, [0]), ints(op, [n - 1]), ints(op, [0]))
@@ -173,7 +179,7 @@ def _ascending(op: OpBuilder, values: Any, n: int) -> Any:
 
 
 def _first_places(op: OpBuilder, hits: Any, places: Any, n: int) -> Any:
-    """The first column of each row of ``hits`` that is true."""
+    """The first column of each row of ``hits`` that is true; n where there is none."""
     return op.ReduceMin(op.Where(hits, places, number(op, n)), ints(op, [1]), keepdims=0)
 
 
