@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -12,7 +11,7 @@ from coregraft.passes.cleanup.fold_constants import FoldConstants
 from coregraft.passes.cleanup.fold_if import FoldIf
 from coregraft.passes.shapes.complete_shapes import CompleteShapes, related
 from coregraft.rewriter.graph import Graph, Op
-from coregraft.rewriter.passes import Context, Equivalence, Pass
+from coregraft.rewriter.passes import Context, Equivalence, Finding, Pass
 
 #: Where ops take numbers that decide the size of their result.
 _SIZES = {
@@ -53,44 +52,45 @@ class BindSizes(Pass):
     equivalence: ClassVar[Equivalence] = Equivalence.BIT_EXACT
 
     def run(self, g: Graph, ctx: Context) -> None:
-        if ctx.target.ops is None:
-            return
-        while _is_wanted(g) and _bind(g, ctx):
+        while ctx.target.ops is not None and _bind(g, ctx):
             for pass_ in (FoldConstants(), FoldIf(), CompleteShapes()):
                 ctx.run(pass_, g)
 
-
-def _is_wanted(g: Graph) -> bool:
-    """Whether a size is computed at run time at all."""
-    return any(
-        i < len(op.inputs) and op.inputs[i] and g.const(op.inputs[i]) is None
-        for _, op in g.ops()
-        for i in (_SIZES.get(op.type, ()) if op.domain == "" else ())
-    )
+    def check(self, g: Graph, ctx: Context) -> list[Finding]:
+        if ctx.target.ops is None:
+            return []
+        message = "can only be {} with the shapes that the model declares."
+        return [Finding(self.code, self.name, value, message.format(numbers)) for value, numbers in _settled(g).items()]
 
 
 def _bind(g: Graph, ctx: Context) -> bool:
-    """Replace what is known; whether anything was."""
-    rw, shapes = ctx.rewriter(g), related(g)
-    bound: set[str] = set()
-    for value, op in list(_computed(g)):
-        numbers, kind = shapes.constant(value), g.tensor_type(value)
-        if numbers is None or kind is None or kind.static_shape is None or g.public_names(value):
-            continue
-        if g.users(value):
-            rw.replace_uses(value, rw.const(np.array(numbers, kind.dtype.numpy).reshape(kind.static_shape), value))
-            if op is None or bound.isdisjoint(op.inputs):
-                ctx.note(f'"{value}" is taken to be {numbers}: the shapes that the model declares allow nothing else')
-            bound.add(value)
-    return bool(bound)
+    """Replace what is settled; whether anything was."""
+    rw, found = ctx.rewriter(g), _settled(g)
+    for value, numbers in found.items():
+        producer = g.producer(value)
+        if producer is None or found.keys().isdisjoint(g.op(producer).inputs):  # else it follows from what is named
+            ctx.note(f'"{value}" is taken to be {numbers}: the shapes that the model declares allow nothing else')
+    for value, numbers in found.items():
+        kind = g.tensor_type(value)
+        assert kind is not None and kind.static_shape is not None
+        rw.replace_uses(value, rw.const(np.array(numbers, kind.dtype.numpy).reshape(kind.static_shape), value))
+    return bool(found)
 
 
-def _computed(g: Graph) -> Iterator[tuple[str, Op | None]]:
-    """The values that are no constants, each with the op that defines it: inputs, then results in order."""
-    for value in g.inputs:
-        yield value, None
-    for op_id in g.topological():
-        op = g.op(op_id)
-        for value in op.outputs:
-            if value:
-                yield value, op
+def _settled(g: Graph) -> dict[str, list[int]]:
+    """The numbers that have one value, of those that anything reads: inputs, then results in order."""
+    if not any(_is_computed(g, op) for _, op in g.ops()):
+        return {}
+    shapes, outputs = related(g), set(g.outputs.values())
+    results = [v for op_id in g.topological() for v in g.op(op_id).outputs if v]
+    return {
+        value: numbers
+        for value in (*g.inputs, *results)
+        if g.users(value) and value not in outputs and (numbers := shapes.constant(value)) is not None
+    }
+
+
+def _is_computed(g: Graph, op: Op) -> bool:
+    """Whether a size of the op's result is given at run time."""
+    given = [op.inputs[i] for i in _SIZES.get(op.type, ()) if i < len(op.inputs)] if op.domain == "" else []
+    return any(v and g.const(v) is None for v in given)

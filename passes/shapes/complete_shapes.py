@@ -18,12 +18,14 @@ _MAX_ROUNDS = 16  # of relating sizes and inferring types: each needs something 
 
 @dataclass(frozen=True)
 class CompleteShapes(Pass):
-    """Give values whose shape is not known that of the result which is computed from them element by element.
+    """Give values whose shape is not known the one that follows from the shapes of results further on.
 
     What it does
     ------------
-    Goes through the ops from last to first. Where the result of an element-wise op has a shape, so has its operand:
-    the only one, or the one beside a single number. Only dims that inference left open are filled in.
+    Relates the sizes around every op in both directions: equal dims of elementwise ops and of those that move
+    elements, the one that broadcasting leaves, sums of a Concat, products of a Reshape, windows of stride 1, and the
+    numbers that become dims. Sizes that are not known but equal are one unknown. Says what has to be so, together with
+    inference, until neither finds more; where two answers are possible, nothing. Only dims that are open are filled in.
 
     Why it matters
     --------------
@@ -40,7 +42,7 @@ class CompleteShapes(Pass):
 
     Sources
     -------
-    H5.08; the broadcasting rules of ONNX.
+    H5.08; ONNX's operator schemas and its broadcasting rules.
     """
 
     requires: ClassVar[frozenset[Fact]] = frozenset({Fact.TYPED})

@@ -69,3 +69,12 @@ def test_only_for_core_ml() -> None:
     text = X + "input p: int64[3]\ny: float[2,6,4] = Tile(x, p)\noutput y\n"
     assert reads(bound(text, Target.any()).graph) == {"x", "p"}
     assert rewritten("bind-sizes", text, {"x": FLOATS, "p": vector(1, 2, 1)}) == ["Tile"]
+
+
+def test_check_says_so_and_changes_nothing() -> None:
+    g = parse(X + "input p: int64[3]\ny: float[2,6,4] = Tile(x, p)\noutput y\n")
+    found = PassManager(["infer-shapes", "bind-sizes"], targets.get("iOS17")).check(g)
+    assert [(f.code, f.node, f.message) for f in found] == [
+        ("CG508", "p", "can only be [1, 2, 1] with the shapes that the model declares.")
+    ]
+    assert reads(g) == {"x", "p"}
