@@ -158,13 +158,12 @@ def cumprod(b: Emitter, op: Op) -> Any:
     assert given is not None  # not optional
     axis, shape = axis_of(b, op, int(given.reshape(())), x.rank), b.shape(op.inputs[0])
     backwards, size = bool(b.attr(op, "reverse")), shape[axis]
-    if b.attr(op, "exclusive"):
-        x = _shifted(b, x, shape, axis, 1, backwards)
     reach = 1
     while reach < size:
         x = b.mb.mul(x=x, y=_shifted(b, x, shape, axis, reach, backwards))
         reach *= 2
-    return x
+    # Last, since coremltools takes what is sliced off these ones again for integers.
+    return _shifted(b, x, shape, axis, 1, backwards) if b.attr(op, "exclusive") else x
 
 
 def _shifted(b: Emitter, x: Any, shape: tuple[int, ...], axis: int, by: int, backwards: bool) -> Any:
