@@ -276,7 +276,7 @@ def test_half_precision_stays_outside(precision: str, source: str) -> None:
 
 _UPDATES = {
     "float": ["{0}", "{1}", "x", "Add({0}, {1})", "Mul({0}, half)", "Sub({1}, x)", "Min({0}, x)", "Add({0}, turn)"],
-    "int64": ["{0}", "{1}", "k", "Add({0}, {1})", "Sub({0}, k)", "Max({0}, i{d})", "Mul(i{d}, k)"],
+    "int64": ["{0}", "{1}", "k", "Add({0}, k)", "Sub({1}, k)", "Max({0}, i{d})", "Mul(i{d}, k)"],
 }
 
 
@@ -290,7 +290,7 @@ def bodies(draw: st.DrawFn, depth: int) -> str:
     states = {"float": [f"fa{d}", f"fb{d}"], "int64": [f"na{d}", f"nb{d}"]}
     if depth < 1 and draw(st.booleans()):
         inner = draw(bodies(depth + 1))
-        trips = draw(st.sampled_from([f"i{d}", "m", "2", f"na{d}"]))
+        trips = draw(st.sampled_from([f"i{d}", "m", "k", "2"]))
         call = f"p{d}, q{d}, r{d}, t{d} = Loop({trips}, c{d}, fa{d}, fb{d}, na{d}, nb{d}, body={{"
         lines += [call, *(f"  {line}" for line in inner.splitlines()), "})"]
         states = {"float": [f"p{d}", f"q{d}"], "int64": [f"r{d}", f"t{d}"]}
