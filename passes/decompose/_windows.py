@@ -54,7 +54,8 @@ def pool_axes(node: OpView) -> tuple[PoolAxis, ...] | NoMatch:
         return NoMatch("the spatial sizes are not known")
     axes = window_axes(node.attrs, x.shape[2:], kernel)
     assert axes is not None  # only SAME pads depend on what may be unknown
-    return tuple(PoolAxis(axis, _windows(axis, node.attr("ceil_mode") == 1)) for axis in axes)
+    found = tuple(PoolAxis(axis, _windows(axis, node.attr("ceil_mode") == 1)) for axis in axes)
+    return found if all(axis.out > 0 for axis in found) else NoMatch("no window fits in its input")
 
 
 def _windows(axis: Axis, ceil: bool) -> int:

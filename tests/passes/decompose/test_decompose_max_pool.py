@@ -92,3 +92,5 @@ def test_declines(harness: Any) -> None:
     harness.declines(RULE, g, "pads are not explicit")
     g, _ = harness.graph("MaxPool", [image(1, 2, 9)], dims={0: ["n", 2, 9]}, outputs=2, kernel_shape=[2])
     harness.declines(RULE, g, "its indices are read, and the shape of the input is not known")
+    g, _ = harness.graph("MaxPool", [image(1, 2, 4)], kernel_shape=[3], dilations=[2], strides=[3])
+    harness.declines(RULE, g, "no window fits")
