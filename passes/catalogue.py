@@ -39,6 +39,7 @@ PASSES: dict[str, str] = {
     "decompose-max-roi-pool": "coregraft.passes.decompose.decompose_max_roi_pool:DecomposeMaxRoiPool",
     "decompose-max-unpool": "coregraft.passes.decompose.decompose_max_unpool:DecomposeMaxUnpool",
     "decompose-mel-weight-matrix": "coregraft.passes.decompose.decompose_mel_weight_matrix:DecomposeMelWeightMatrix",
+    "decompose-ngram-repeat-block": "coregraft.passes.contrib.decompose_ngram_repeat_block:DecomposeNgramRepeatBlock",
     "decompose-non-max-suppression": "coregraft.passes.decompose.decompose_non_max_suppression:DecomposeNonMaxSuppression",
     "decompose-normalizer": "coregraft.passes.decompose.decompose_normalizer:DecomposeNormalizer",
     "decompose-pow": "coregraft.passes.decompose.decompose_pow:DecomposePow",

@@ -40,6 +40,7 @@ CONTRIB = (
     "unfuse-nhwc-max-pool",
     "decompose-inverse",
     "decompose-crop-and-resize",
+    "decompose-ngram-repeat-block",
 )
 #: Chains that are one op to Core ML, and constants that belong into weights.
 FUSE = (

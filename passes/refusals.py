@@ -35,7 +35,6 @@ REFUSED: dict[str, str] = {
     "Snpe": "it holds a model compiled for another device",
     "MurmurHash3": _HASH,
     "NGramHashMapping": _HASH,
-    "NGramRepeatBlock": "which scores it bans depends on repeated n-grams, found at run time",
     "PackedAttention": _BATCHING,
     "PackedMultiHeadAttention": _BATCHING,
     "PagedAttention": _PAGED,
