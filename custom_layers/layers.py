@@ -53,7 +53,7 @@ class CustomLayers:
         Raises:
             UnsupportedError: as :func:`coregraft.custom_layers.use.use_of`; ``shape-unknown``.
         """
-        if any(True for _ in op.bodies()):
+        if why.code == "op-unsupported" and any(True for _ in op.bodies()):
             raise why  # no layer holds a graph, so what would help is what the emitter asks for
         op = own.disown(op)
         use = use_of(op, lambda name: TensorType(b.type(name).dtype, b.shape(name)), lambda name: _const(b, name))

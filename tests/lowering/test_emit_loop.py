@@ -249,6 +249,12 @@ def test_what_is_refused(text: str, reason: str, format: str) -> None:
     assert error.value.code == "op-unsupported" and reason in str(error.value)
 
 
+def test_a_layer_of_ones_own_is_no_way_out() -> None:
+    """What the user reads is why the loop was refused, not that no layer holds a graph."""
+    with pytest.raises(UnsupportedError, match="only known at run time"):
+        coregraft.convert(parse(collecting("last")), format="neuralnetwork", fallback="custom")
+
+
 def test_a_network_counts_as_far_as_its_numbers_go() -> None:
     text = COUNTED.replace("Loop(m,", "Loop(100000000,")
     with pytest.raises(UnsupportedError, match="cannot count beyond 16777216"):
