@@ -10,7 +10,6 @@ import numpy as np
 
 from coregraft.custom_layers.evaluate import NO_REFERENCES, Interpreter, References
 from coregraft.custom_layers.lifted import LiftedNetwork
-from coregraft.lowering.convert import graph_of
 from coregraft.rewriter.errors import InputError, UsageError
 from coregraft.rewriter.execute import UnrunnableError
 from coregraft.rewriter.graph import Graph
@@ -18,6 +17,7 @@ from coregraft.rewriter.shapes.dims import pin_dims
 from coregraft.rewriter.types import Array, TensorType
 from coregraft.verification.compare import TOLERANCES, Comparison, Tolerance, compare
 from coregraft.verification.inputs import draw, given, kinds
+from coregraft.verification.source import source_graph
 from coregraft.verification.verify import Verification
 
 
@@ -47,7 +47,7 @@ def verify_network(
         UnsupportedError: ``reference-missing``; ``lift-op-unsupported``.
     """
     network = LiftedNetwork(path, references)
-    graph = graph_of(source)
+    graph = source_graph(source)
     features = _paired("inputs", list(graph.inputs), list(network.graph.inputs))
     results = _paired("outputs", list(graph.outputs), list(network.graph.outputs))
     _pin(graph, network.graph, features)

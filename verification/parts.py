@@ -8,7 +8,6 @@ from typing import Any, Literal
 
 from coregraft.custom_layers.evaluate import NO_REFERENCES, Interpreter, References
 from coregraft.custom_layers.runner import MANIFEST, PartsRunner
-from coregraft.lowering.convert import graph_of
 from coregraft.rewriter.errors import InputError, UsageError
 from coregraft.rewriter.execute import UnrunnableError
 from coregraft.rewriter.graph import Graph
@@ -16,6 +15,7 @@ from coregraft.rewriter.shapes.dims import pin_dims
 from coregraft.rewriter.types import Array
 from coregraft.verification.compare import TOLERANCES, Comparison, Tolerance, compare
 from coregraft.verification.inputs import draw, given, kinds
+from coregraft.verification.source import source_graph
 from coregraft.verification.verify import Verification
 
 
@@ -51,7 +51,7 @@ def verify_parts(
         UnsupportedError: ``reference-missing``; ``lift-op-unsupported``.
     """
     runner = PartsRunner(folder, references, fp16)
-    graph = graph_of(source)
+    graph = source_graph(source)
     _pin(graph, runner.manifest)
     precision = "fp32" if runner.manifest.get("precision") == "fp32" else "fp16"
     allowed = tolerance or TOLERANCES[precision]

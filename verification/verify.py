@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 
-from coregraft.lowering.convert import graph_of
 from coregraft.lowering.names import Names, legal
 from coregraft.rewriter.errors import InputError, UsageError
 from coregraft.rewriter.execute import Runner, UnrunnableError
@@ -23,6 +22,7 @@ from coregraft.rewriter.types import Array, DType
 from coregraft.verification.compare import TOLERANCES, Comparison, Tolerance, bounded_values, compare
 from coregraft.verification.drift import Drift, drift, in_chunks, match_values
 from coregraft.verification.inputs import draw, given, kinds
+from coregraft.verification.source import source_graph
 
 #: In half precision, values inside whose reference is beyond this are masks and the like, bounded on purpose (H3.01).
 HALF_LIMIT = 3e4
@@ -93,7 +93,7 @@ def verify(
         UnsupportedError: ``lift-op-unsupported``.
     """
     lifted = package if isinstance(package, Graph) else _lift(package)
-    graph = graph_of(source)
+    graph = source_graph(source)
     features = match_features(graph, lifted)
     pin_dims(graph, {}, {v: shape for v, f in features.inputs.items() if (shape := _shape(graph, lifted, v, f))})
     precision = "fp16" if _has_half(lifted) else "fp32"

@@ -49,6 +49,17 @@ def test_parity_and_precision(tmp_path: Path, precision: str, at_least: float) -
     assert output.relative_l2 is not None and at_least <= output.relative_l2 <= done.tolerance.relative_l2
 
 
+def test_a_list_of_maps_is_compared_as_the_tensor_it_is_made_from(tmp_path: Path) -> None:
+    text = (
+        "opset ai.onnx.ml 3\ninput x: float[2,3]\np = Softmax(x, axis=1)\n"
+        "y = ai.onnx.ml.ZipMap(p, classlabels_int64s=[4, 7, 9])\noutput y\n"
+    )
+    done = verified(tmp_path, text)
+    assert done.ok
+    (output,) = done.outputs
+    assert (output.name, output.relative_l2 is not None) == ("y", True)
+
+
 def test_names_that_core_ml_cannot_spell(tmp_path: Path) -> None:
     text = (
         'input "x:0": float[2,3]\ninput "x/0": float[2,3]\ninput x_0_1: float[2,3]\n'
