@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from onnx import checker, helper, numpy_helper, parser
 
+from coregraft.lowering import targets
 from coregraft.passes.opset.upgrade_opset import Upgrade, UpgradeOpset
 from coregraft.rewriter.errors import UnsupportedError
-from coregraft.rewriter.graph import Graph, Op
+from coregraft.rewriter.graph import Floats, Graph, Op
 from coregraft.rewriter.manager import PassManager
 from coregraft.rewriter.onnx_io.save import to_model
 from coregraft.rewriter.passes import Context
@@ -195,6 +196,18 @@ def test_the_manager_runs_it_first_when_a_pass_asks() -> None:
     result = PassManager("infer-shapes").run(g)
     assert [r.spec for r in result.reports] == ["upgrade-opset", "infer-shapes"]
     assert result.graph.opsets[""] == 24
+
+
+def test_a_model_without_ops_of_onnx_itself_imports_it_for_what_passes_make() -> None:
+    g = Graph()
+    g.add_input("x", TensorType(DType.FLOAT, (2, 3)))
+    scale = {"offset": Floats([0.5]), "scale": Floats([2.0])}
+    g.add_op(Op("Scaler", ("x",), ("y",), domain="ai.onnx.ml", attrs=scale))
+    g.set_outputs(["y"])
+    g.set_opsets({"ai.onnx.ml": 3})
+    result = PassManager("decompose-scaler", targets.get("iOS17", "mlprogram")).run(g)
+    assert dict(result.graph.opsets) == {"": 24, "ai.onnx.ml": 3}
+    assert {op.domain for _, op in result.graph.ops()} == {""}
 
 
 def test_weights_stay_where_they_are() -> None:
