@@ -64,6 +64,17 @@ def ensemble(
     return {f"nodes_{k}": v for k, v in nodes.items()} | {f"{prefix}_{k}": v for k, v in leaves.items()}
 
 
+def boosted(classes: int, *, low: float = -1.0) -> dict[str, Any]:
+    """Two trees for each class, as boosting makes them: every leaf of a tree speaks of its class alone."""
+    found: dict[str, Any] = {}
+    for label in range(classes):
+        one = ensemble("class", trees=2, depth=3, targets=[label], low=low, seed=label)
+        for key, values in one.items():
+            shifted = [v + 2 * label for v in values] if key.endswith("treeids") else list(values)
+            found.setdefault(key, []).extend(shifted)
+    return {k: Floats(v) if k in ("nodes_values", "class_weights") else v for k, v in found.items()}
+
+
 def rows() -> np.ndarray[Any, Any]:
     x = np.random.default_rng(9).standard_normal((40, 4)).astype(np.float32)
     x[::7, 1] = np.nan
@@ -115,6 +126,47 @@ def test_base_values(harness: Any) -> None:
         **attrs,
     )
     harness.same(RULE, g, feeds)
+
+
+@pytest.mark.parametrize("how", ["NONE", "SOFTMAX"])
+@pytest.mark.parametrize("base", [(), (0.5, -3.0, 0.25)])
+def test_boosted_with_negative_weights(harness: Any, how: str, base: tuple[float, ...]) -> None:
+    """Every class has a score from every row, so that the greatest is defined whatever the signs."""
+    attrs = {**boosted(3), **({"base_values": Floats(base)} if base else {})}
+    g, feeds = harness.graph(
+        "TreeEnsembleClassifier",
+        [rows()],
+        outputs=2,
+        domain="ai.onnx.ml",
+        classlabels_int64s=(3, 5, 8),
+        post_transform=how,
+        **attrs,
+    )
+    harness.same(RULE, g, feeds)
+
+
+def test_base_values_score_a_class_without_trees(harness: Any) -> None:
+    g, feeds = harness.graph(
+        "TreeEnsembleClassifier",
+        [rows()],
+        outputs=2,
+        domain="ai.onnx.ml",
+        classlabels_int64s=(3, 5, 8),
+        base_values=Floats([0.5, -0.1, 0.4]),
+        **boosted(2),
+    )
+    harness.same(RULE, g, feeds)
+
+
+def test_a_class_that_some_rows_do_not_score(harness: Any) -> None:
+    attrs = boosted(3)
+    for key in ("class_treeids", "class_nodeids", "class_ids", "class_weights"):
+        cut = [v for v, tree in zip(attrs[key], boosted(3)["class_treeids"], strict=True) if tree != 5]
+        attrs[key] = Floats(cut[:-1]) if key == "class_weights" else cut[:-1]
+    g, _ = harness.graph(
+        "TreeEnsembleClassifier", [rows()], outputs=2, domain="ai.onnx.ml", classlabels_int64s=(3, 5, 8), **attrs
+    )
+    harness.declines(RULE, g, "left open")
 
 
 def test_declines(harness: Any) -> None:
