@@ -50,7 +50,7 @@ def _operands(op: str, opset: int) -> Iterator[Array]:
 @family(
     "Abs", "Acos", "Acosh", "Asin", "Asinh", "Atan", "Atanh", "Ceil", "Cos", "Cosh", "Erf", "Exp", "Floor", "IsNaN",
     "Log", "Neg", "Reciprocal", "Relu", "Round", "Sigmoid", "Sign", "Sin", "Sinh", "Softplus", "Softsign", "Sqrt",
-    "Tan", "Tanh", "HardSwish", "Mish", "Identity", "BitwiseNot",
+    "Tan", "Tanh", "HardSwish", "Mish", "BitwiseNot",
 )  # fmt: skip
 def plain(op: str) -> Iterator[Variant]:
     for opset in versions(op):
