@@ -8,6 +8,8 @@ import numpy as np
 
 from coregraft.lowering import integers
 from coregraft.lowering.registry import lower
+from coregraft.lowering.shaping import broadcast_to, to_shape
+from coregraft.lowering.vars import named, reshape
 from coregraft.rewriter.graph import Op
 
 if TYPE_CHECKING:
@@ -30,20 +32,24 @@ def bitwise(b: Emitter, op: Op) -> Any:
     """Bit by bit along a new last axis, then weighed and summed."""
     mb, dtype = b.mb, b.type(op.outputs[0]).dtype
     integers.need_bits(b, op, dtype.bits)
-    rank = b.type(op.outputs[0]).rank
-    if rank is None or rank > 4:
-        b.refuse(op, "its bits need an axis of their own, and a tensor of rank 5 has none left")
+    shape = b.shape(op.outputs[0])
+    operands = [b.var(value) for value in op.inputs]
+    flat = len(shape) > 4  # the bits need an axis of their own
+    if flat:
+        operands = [reshape(b, broadcast_to(b, var, shape), (-1,)) for var in operands]
+    name = None if flat else b.name(op)
     # A 32-bit two's complement number has 31 bits and its sign; every wider type is held in int32.
     bits = dtype.bits if integers.is_narrow(dtype) else 31
     weights = np.int32(1) << np.arange(bits, dtype=np.int32)
-    x, y = (_bits(b, b.var(value), weights) for value in op.inputs)
-    sign_x, sign_y = (mb.cast(x=mb.less(x=b.var(value), y=np.int32(0)), dtype="int32") for value in op.inputs)
+    x, y = (_bits(b, var, weights) for var in operands)
     total = mb.reduce_sum(x=mb.mul(x=_combine(b, op, x, y), y=weights), axes=np.array([-1], np.int32), keep_dims=False)
     if integers.is_unsigned(dtype):
-        return mb.identity(x=total, name=b.name(op))
+        return to_shape(b, total, shape, b.name(op))
+    sign_x, sign_y = (mb.cast(x=mb.less(x=var, y=np.int32(0)), dtype="int32") for var in operands)
     # The sign bit weighs -2^31, or with a narrow type -2^bits below the bits already summed.
     sign = mb.mul(x=_combine(b, op, sign_x, sign_y), y=np.int32(-(2**bits) if bits < 31 else -(2**31)))
-    return mb.add(x=total, y=sign, name=b.name(op))
+    found = mb.add(x=total, y=sign, **named(name))
+    return to_shape(b, found, shape, b.name(op)) if flat else found
 
 
 def _bits(b: Emitter, x: Any, weights: Any) -> Any:

@@ -162,9 +162,11 @@ def tensor_scatter(b: Emitter, op: Op) -> Any:
     places = b.mb.add(x=first, y=iota(b, shape[axis], len(shape), axis))
     if b.attr(op, "mode") in ("circular", b"circular"):
         places = b.mb.mod(x=places, y=np.int32(size))
-    return b.mb.scatter_along_axis(
-        data=cache, indices=broadcast_to(b, places, shape), updates=update, axis=axis, mode="update", name=b.name(op)
+    found = b.mb.scatter_along_axis(
+        data=via_int32(b, cache), indices=broadcast_to(b, places, shape), updates=via_int32(b, update), axis=axis,
+        mode="update", **inner_name(b, op, cache),
     )  # fmt: skip
+    return from_int32(b, op, found, cache)
 
 
 def _mode(b: Emitter, op: Op) -> str:

@@ -41,7 +41,7 @@ def pad(b: Emitter, op: Op) -> Any:
         return x
     if mode == "constant":
         return _constant(b, op, x, grown)
-    if _native(x, grown, mode):
+    if _native(b, x, grown, mode):
         return b.mb.pad(x=x, pad=_flat(x.rank, grown), mode=_MIL_MODES[mode], name=b.name(op))
     x = via_int32(b, x)
     for axis, (before, after) in grown.items():
@@ -74,9 +74,14 @@ def _crop(b: Emitter, op: Op, x: Any, amounts: dict[int, tuple[int, int]]) -> An
     return x
 
 
-def _native(x: Any, grown: dict[int, tuple[int, int]], mode: str) -> bool:
-    """Whether ``pad`` can repeat elements so: floats, the last two axes, and no more than there is to repeat."""
+def _native(b: Emitter, x: Any, grown: dict[int, tuple[int, int]], mode: str) -> bool:
+    """Whether ``pad`` can repeat elements so: floats, the last two axes, and no more than there is to repeat.
+
+    A neuralnetwork's wants both of those axes to be there.
+    """
     if mode not in _MIL_MODES or not is_float(x) or min(grown) < x.rank - 2:
+        return False
+    if x.rank < 2 and b.target.format == "neuralnetwork":
         return False
     spare = 1 if mode == "reflect" else 0
     return all(max(pads) <= int(x.shape[axis]) - spare for axis, pads in grown.items())

@@ -71,7 +71,7 @@ def slice_op(b: Emitter, op: Op) -> Any:
             flipped.append(axis)
             kept = range(size - 1 - kept[0], size - kept[-1], -kept.step)
         whole[axis] = len(kept) == size
-        begin[axis], end[axis], stride[axis] = kept[0], kept[-1] + 1, kept.step
+        begin[axis], end[axis], stride[axis] = kept[0], kept[-1] + 1, min(kept.step, int(size))  # steps go up to 2^63
     if flipped:
         name = b.name(op) if whole.all() else None
         x = b.mb.reverse(x=x, axes=np.array(sorted(flipped), np.int32), **named(name))
