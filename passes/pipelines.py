@@ -72,6 +72,8 @@ PARAMETERS = (
     "gather-slice",
     "gather-pad",
     "gather-compress",
+    "decompose-unique",
+    "decompose-mel-weight-matrix",
     "decompose-trilu",
 )
 #: Dilated convolutions, and convolutions in canonical form.
@@ -109,13 +111,11 @@ DECOMPOSE = (
     "decompose-max-roi-pool",
     "decompose-tf-idf-vectorizer",
     "decompose-non-max-suppression",
-    "decompose-unique",
     "decompose-bit-cast",
     "decompose-dynamic-resize",
     "decompose-resize",
     "decompose-dft",
     "decompose-stft",
-    "decompose-mel-weight-matrix",
     "decompose-col2im",
     "decompose-det",
     "unroll-gru",

@@ -7,13 +7,14 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from coregraft.passes.decompose._base import Decomposition, ints, need, scalar
+from coregraft.passes.decompose._base import computed, ints, need, scalar
+from coregraft.passes.shapes._trusting import Trusting
 from coregraft.rewriter.passes import Equivalence, NoMatch, OpBuilder, OpView
 from coregraft.rewriter.types import DType
 
 
 @dataclass(frozen=True)
-class DecomposeMelWeightMatrix(Decomposition):
+class DecomposeMelWeightMatrix(Trusting):
     """Write MelWeightMatrix as arithmetic on the edges of its triangles, where the shape of the result is known.
 
     What it does
@@ -45,6 +46,9 @@ class DecomposeMelWeightMatrix(Decomposition):
     equivalence: ClassVar[Equivalence] = Equivalence.REASSOCIATING
     roots: ClassVar[tuple[str, ...]] = ("MelWeightMatrix",)
     when_unsupported: ClassVar[bool] = True
+
+    def trusts(self, node: OpView) -> bool:
+        return computed(node, 0) or computed(node, 1)
 
     def build(self, op: OpBuilder, node: OpView) -> Any:
         y = node.outputs[0]

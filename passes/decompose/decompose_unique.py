@@ -8,8 +8,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from coregraft.passes.decompose._base import Decomposition, ints, need, wants
+from coregraft.passes.decompose._base import ints, need, wants
 from coregraft.passes.shapes._index import count_up, number, true_places
+from coregraft.passes.shapes._trusting import Trusting
 from coregraft.rewriter.passes import Equivalence, NoMatch, OpBuilder, OpView, ValueView
 from coregraft.rewriter.types import DType
 
@@ -18,7 +19,7 @@ _INVERSE = 2
 
 
 @dataclass(frozen=True)
-class DecomposeUnique(Decomposition):
+class DecomposeUnique(Trusting):
     """Write Unique as comparisons, sums and a Gather, where the number of its results is known.
 
     What it does
@@ -72,7 +73,7 @@ class DecomposeUnique(Decomposition):
         axis = None if axis is None else axis % len(shape)
         slices = _slices(op, x, shape, axis)
         n, width = slices.static_shape
-        count = 1 if n == 1 else _declared_count(node, axis or 0)
+        count = 1 if n == 1 else _declared_count(node)
         wanted = [_results(node)[i] for i in self.replaced(node)]
         hits = first = kept = None
         if n * n * width <= self.max_elements:
@@ -100,14 +101,18 @@ class DecomposeUnique(Decomposition):
     def replaced(self, node: OpView) -> list[int]:
         return [i for i in super().replaced(node) if wants(node, i)]
 
+    def trusts(self, node: OpView) -> bool:
+        return _declared_count(node) is not None and any(_results(node)[i] != _INVERSE for i in self.replaced(node))
+
 
 def _results(node: OpView) -> tuple[int, ...]:
     """Which of ONNX's results each of the op's is: onnxruntime's own Unique has no places of the distinct elements."""
     return (0, _INVERSE, 3) if node.domain else (0, 1, _INVERSE, 3)
 
 
-def _declared_count(node: OpView, axis: int) -> int | None:
+def _declared_count(node: OpView) -> int | None:
     """How many distinct slices the declared shapes of the results promise; None where none says."""
+    axis = node.attr("axis") or 0
     for which, value in zip(_results(node), node.outputs, strict=False):
         if which == _INVERSE or value is None or value.shape is None:
             continue

@@ -120,6 +120,16 @@ def test_converted(harness: Any, format: str, ordered: int, x: Any) -> None:
         harness.converts(g, feeds, format)
 
 
+def test_the_report_says_what_is_trusted(harness: Any) -> None:
+    import coregraft
+
+    g, _ = case(harness, data(np.float32, 9))
+    (warning,) = coregraft.convert(g, fallback="error").report.warnings
+    assert "agree with the shape that is declared" in warning
+    g.set_outputs({"inverse": "y2"})
+    assert not coregraft.convert(g, fallback="error").report.warnings
+
+
 def test_great_integers_stay_apart(harness: Any) -> None:
     x = np.array([2**24, 2**24 + 1, 2**30 + 1, 2**24, 2**30], np.int64)
     g, feeds = case(harness, x)
