@@ -19,10 +19,13 @@ from coregraft.rewriter.graph import Graph, Op
 from coregraft.rewriter.match import NoMatch
 from coregraft.rewriter.rewriter import Rewriter
 from coregraft.rewriter.schema import attr
+from coregraft.rewriter.shapes import infer_shapes
 from coregraft.rewriter.types import Array, Const, DType, TensorType
 
 #: A loop state of more elements than this is no counter.
 _MAX_COUNTER = 4096
+#: Iterations of a computed condition are counted as far as here.
+_MAX_COUNTED = 4096
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,8 @@ class UnrollLoops(Pass):
     Copies the body once for each iteration and joins the scan outputs with ``Concat``. The number of iterations of
     a ``Loop`` is its constant trip count, unless the body computes the condition: then the part of the body that
     the condition depends on is run, iteration by iteration, provided that it starts from constants (a counter
-    compared with a length, as TensorFlow exports have it). A ``Scan`` has as many as the dim it scans.
+    compared with a length, as TensorFlow exports have it). A ``Scan`` has as many as the dim it scans. A ``Loop`` of
+    too many iterations stays, but with their number as its trip count in the place of a condition.
 
     Why it matters
     --------------
@@ -64,6 +68,8 @@ class UnrollLoops(Pass):
 
     def run(self, g: Graph, ctx: Context) -> None:
         visit_scopes(ctx.rewriter(g), lambda rw, scope: self._unroll(rw, scope, ctx))
+        if ctx.counts["counted"]:
+            infer_shapes(g, ctx.rewriter(g))
 
     def _unroll(self, rw: Rewriter, scope: Scope, ctx: Context) -> None:
         g = rw.graph
@@ -74,6 +80,7 @@ class UnrollLoops(Pass):
             op = g.op(op_id)
             body: Graph = op.attrs["body"]
             trips = self._loop_trips(op, body, scope) if op.type == "Loop" else _scan_trips(op, scope)
+            counted = 0 if isinstance(trips, NoMatch) or trips == _MAX_COUNTED else trips
             if not isinstance(trips, NoMatch) and trips > self.max_trips:
                 trips = NoMatch("it runs {} times, more than max-trips={}", trips, self.max_trips)
             size = sum(1 for inner in all_graphs(body) for _ in inner.ops())
@@ -81,6 +88,9 @@ class UnrollLoops(Pass):
                 trips = NoMatch("it would become {} ops, more than max-ops={}", trips * size, self.max_ops)
             if isinstance(trips, NoMatch):
                 ctx.note(f"{op.label} is not unrolled: {trips}")
+                if counted and op.type == "Loop" and not keeps_going(Scope(body, scope)):
+                    _count_out(rw, op_id, counted, scope)
+                    ctx.count("counted")
                 continue
             first_new: int = g.graph.get("next_id", 0)
             rw.at([op_id], "UnrollLoops")
@@ -92,7 +102,7 @@ class UnrollLoops(Pass):
             waiting.extend(_loops(g, first_new))
 
     def _loop_trips(self, op: Op, body: Graph, scope: Scope) -> int | NoMatch:
-        """How often a Loop runs its body, as far as up to one more than ``max_trips``."""
+        """How often a Loop runs its body; where that has to be counted, as far as up to :data:`_MAX_COUNTED`."""
         most = _scalar(scope, op.inputs[0]) if op.inputs[0] else None
         if op.inputs[0] and most is None:
             return NoMatch("its trip count is not constant")
@@ -108,7 +118,7 @@ class UnrollLoops(Pass):
         source = body.source(next(iter(body.outputs.values())))
         if inner.const(source) is not None:
             return 1
-        limit = self.max_trips + 1 if most is None else min(most, self.max_trips + 1)
+        limit = _MAX_COUNTED if most is None else min(most, _MAX_COUNTED)
         return _counted(op, inner, source, scope, limit)
 
 
@@ -246,6 +256,19 @@ def _unroll_loop(inliner: Inliner, op_id: int, trips: int) -> None:
         return [*state, *stacked]
 
     substitute(rw, op_id, build)
+
+
+def _count_out(rw: Rewriter, op_id: int, trips: int, scope: Scope) -> None:
+    """Let a Loop run by its trip count alone."""
+    op = rw.graph.op(op_id)
+    body: Graph = op.attrs["body"].copy()
+    inner = Rewriter(body, rw.pass_name, rw.target)
+    (name, again), *others = body.outputs.items()
+    always = inner.const(np.array(True), Scope(body, scope).fresh_name(f"{again}/always"))
+    inner.set_outputs({name: always, **dict(others)})
+    rw.at([op_id], "UnrollLoops")
+    inputs = [rw.const(np.array(trips, np.int64)), "", *op.inputs[2:]]
+    rw.update(op_id, inputs=inputs, attrs={**op.attrs, "body": body})
 
 
 def _counter(rw: Rewriter, body: Graph, index: int, value: Array) -> str:

@@ -50,6 +50,13 @@ def test_the_number_of_iterations(start: int, trips: str, count: int) -> None:
     assert len(names) == len(set(names))
 
 
+def test_a_condition_that_holds_for_too_long_is_kept() -> None:
+    g, ctx = unrolled(step="Sub(j, by)")
+    (loop,) = [op for _, op in g.ops() if op.type == "Loop"]
+    assert loop.inputs[0] == "" and loop.inputs[1] == "yes"
+    assert not ctx.counts["counted"]
+
+
 @pytest.mark.parametrize(
     ("trips", "step", "remark"),
     [
