@@ -50,7 +50,8 @@ class AssignPrecision(Pass):
     ------------
     Decides for each op whether it is computed in fp16 or fp32, retypes values, casts constants once, and puts a Cast
     where a value crosses from one to the other. Inputs and outputs keep the type they had unless ``io`` says
-    otherwise. Bodies of If and Loop are computed in fp32 throughout. An op stays in fp32 when the user says so, when
+    otherwise; where the model has bfloat16, which Core ML has not, results are fp32, and a cast to it that only leads
+    into more arithmetic becomes one to the type of that arithmetic. Bodies of If and Loop are computed in fp32 throughout. An op stays in fp32 when the user says so, when
     it computes coordinates, counts or sums of integers, when a constant of its is out of half-precision range, or when
     a small constant would lose more than rounding.
 
@@ -128,7 +129,7 @@ class AssignPrecision(Pass):
             return DType.FLOAT, "it has bodies"
         if any(value and any(value in g.op(user).captures for user in g.users(value)) for value in op.outputs):
             return DType.FLOAT, "a body reads its result"
-        if op.type == "Cast" and not op.domain and all(k in _FLOATS for k in kinds):
+        if op.type == "Cast" and not op.domain and all(k in _FLOATS for k in kinds) and not _enters_bfloat16(g, op):
             return None, ""  # where a value crosses already; a pair that goes there and back is a clean-up's business
         if self.precision == "fp32":
             return DType.FLOAT, ""
@@ -167,12 +168,25 @@ class AssignPrecision(Pass):
             wanted, found = io_types.get(value), g.tensor_type(value)
             if wanted is None or found is None or wanted.dtype == found.dtype:
                 continue
+            dtype = DType.FLOAT if wanted.dtype is DType.BFLOAT16 else wanted.dtype
+            if dtype == found.dtype:
+                continue
             producer = g.producer(value)
             if producer is not None:
                 rw.at((producer,), "AssignPrecision")
-            outputs[name] = _cast(g, rw, value, wanted.dtype, casts)
+            outputs[name] = _cast(g, rw, value, dtype, casts)
         if outputs != dict(g.outputs):
             rw.set_outputs(outputs)
+
+
+def _enters_bfloat16(g: Graph, op: Op) -> bool:
+    """Whether an op casts to bfloat16 what only ops of other kinds read: they are computed in a wider type. A cast for
+    the sake of its rounding, to an output or back, stays what it is."""
+    value = op.outputs[0]
+    kind = g.tensor_type(value)
+    if kind is None or kind.dtype is not DType.BFLOAT16 or g.public_names(value):
+        return False
+    return all(g.op(user).type != "Cast" for user in g.users(value))
 
 
 def _counts(g: Graph, op: Op) -> bool:
