@@ -210,6 +210,9 @@ def _window(p: Place) -> None:
     if known is None or len(known) < 3:
         return
     rank = len(known) - 2
+    window = p.op.attrs.get("kernel_shape") or known[2:]
+    if len(window) != rank or any(d is not None and len(d) != rank + 2 for d in (x, y)):
+        return  # a broken op, which is not for this pass to name
     if x is None:
         p.set_x(0, [p.slot("x", i) for i in range(rank + 2)])
     if y is None:

@@ -86,6 +86,8 @@ def _conv(site: Site) -> Types | None:
     if isinstance(channels, int) and isinstance(w[1], int) and channels != w[1] * attr(site.op, "group"):
         site.mismatch = f"{channels} channels, the weights take {w[1] * attr(site.op, 'group')}"
     kernel = list(site.op.attrs.get("kernel_shape") or w[2:])
+    if not _windows_fit(site, len(x) - 2):
+        return None
     return [tensor(site.dtype(0), [x[0], w[0], *windowed(site.op, x[2:], kernel)])]
 
 
@@ -94,6 +96,8 @@ def _pool(site: Site) -> Types | None:
     x = site.shape(0)
     if x is None or len(x) < 3:
         return [tensor(site.dtype(0), None)] + [tensor(DType.INT64, None)] * (len(site.op.outputs) - 1)
+    if not _windows_fit(site, len(x) - 2):
+        return None
     shape = [*x[:2], *windowed(site.op, x[2:], list(site.op.attrs["kernel_shape"]))]
     return [tensor(site.dtype(0), shape)] + [tensor(DType.INT64, shape)] * (len(site.op.outputs) - 1)
 
@@ -102,6 +106,17 @@ def _pool(site: Site) -> Types | None:
 def _global_pool(site: Site) -> Types | None:
     x = site.shape(0)
     return None if x is None else [tensor(site.dtype(0), [*x[:2], *[1] * (len(x) - 2)])]
+
+
+def _windows_fit(site: Site, rank: int) -> bool:
+    """Whether the lists that describe a window are as long as the operand has spatial axes; says so where not."""
+    lengths = {"kernel_shape": rank, "strides": rank, "dilations": rank, "output_padding": rank, "pads": 2 * rank}
+    for name, length in lengths.items():
+        given = site.op.attrs.get(name)
+        if given and len(given) != length:
+            site.mismatch = f"{name} has {len(given)} elements for {rank} spatial axes"
+            return False
+    return True
 
 
 def windowed(op: Op, spatial: Sequence[Known], kernel: Sequence[Known]) -> list[Known]:
@@ -142,6 +157,8 @@ def _conv_transpose(site: Site) -> Types | None:
     if x is None or w is None or len(x) != len(w) or len(x) < 3:
         return None
     op, rank = site.op, len(x) - 2
+    if not _windows_fit(site, rank):
+        return None
     kernel = list(op.attrs.get("kernel_shape") or w[2:])
     strides = op.attrs.get("strides") or (1,) * rank
     dilations = op.attrs.get("dilations") or (1,) * rank

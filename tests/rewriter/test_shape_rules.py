@@ -249,7 +249,12 @@ def test_formulas(case: Case, shape: tuple[int | str, ...]) -> None:
     [
         make("Add", f(2, 3), f(2, 4)), make("MatMul", f(2, 3), f(4, 5)), make("Gemm", f(2, 3), f(4, 5)),
         make("Reshape", f(2, 3), consts=[i64(4, 2)]), make("Reshape", f(2, 3), consts=[i64(4, -1)]),
-        make("Conv", f(1, 4, 5, 5), consts=[f(2, 3, 3, 3)]), make("Transpose", f(2, 3), perm=(0, 1, 2)),
+        make("Conv", f(1, 4, 5, 5), consts=[f(2, 3, 3, 3)]),
+        make("Conv", f(1, 3, 5, 5), consts=[f(2, 3, 3, 3)], pads=(1, 1)),
+        make("MaxPool", f(1, 5, 5), kernel_shape=(2, 2)),
+        make("AveragePool", f(1, 1, 5, 5), kernel_shape=(2, 2), strides=(1,)),
+        make("ConvTranspose", f(1, 3, 5, 5), consts=[f(3, 2, 3, 3)], output_padding=(1,)),
+        make("Transpose", f(2, 3), perm=(0, 1, 2)),
     ],
     ids=lambda c: c.op_type,
 )  # fmt: skip
