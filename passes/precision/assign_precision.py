@@ -51,9 +51,9 @@ class AssignPrecision(Pass):
     Decides for each op whether it is computed in fp16 or fp32, retypes values, casts constants once, and puts a Cast
     where a value crosses from one to the other. Inputs and outputs keep the type they had unless ``io`` says
     otherwise; where the model has bfloat16, which Core ML has not, results are fp32, and a cast to it that only leads
-    into more arithmetic becomes one to the type of that arithmetic. Bodies of If and Loop are computed in fp32 throughout. An op stays in fp32 when the user says so, when
-    it computes coordinates, counts or sums of integers, when a constant of its is out of half-precision range, or when
-    a small constant would lose more than rounding.
+    into more arithmetic becomes one to the type of that arithmetic. Bodies of If and Loop are computed in fp32
+    throughout. An op stays in fp32 when the user says so, when it computes coordinates, counts or sums of integers,
+    when a constant of its is out of half-precision range, or when a small constant would lose more than rounding.
 
     Why it matters
     --------------
