@@ -1,4 +1,4 @@
-"""Compress with a condition that is computed at run time, where the shape of its result is known."""
+"""Compress with a condition that is computed at run time."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ from coregraft.rewriter.target import Target
 
 @dataclass(frozen=True)
 class GatherCompress(Trusting):
-    """Write a Compress with a condition computed at run time as Gather, where the shape of the result is known.
+    """Write a Compress with a condition computed at run time as Gather.
 
     What it does
     ------------
-    The model declares how many elements are kept. The place of the n-th true element is how many of the running sums
-    of the condition are at most n; the data is gathered from these places. Fires for Core ML targets only, up to
-    ``max-length`` elements of condition.
+    Where the model declares how many elements are kept, the place of the n-th true element is how many of the running
+    sums of the condition are at most n, for up to ``max-length`` elements of condition. Else the places are those that
+    NonZero finds, as many as there are at run time, which the outputs of a model may have, and few ops can read. The
+    data is gathered from the places. Fires for Core ML targets only.
 
     Why it matters
     --------------
@@ -55,14 +56,19 @@ class GatherCompress(Trusting):
     def build(self, op: OpBuilder, node: OpView) -> Any:
         x, y, condition = need(node, 0), node.outputs[0], need(node, 1)
         assert y is not None
-        if y.static_shape is None or condition.static_shape is None:
-            return NoMatch("the shape of its result is not known")
-        if condition.static_shape[0] > self.max_length:
-            return NoMatch("its condition has more than max-length={} elements", self.max_length)
         axis = node.attr("axis")
+        if condition.static_shape is None or (axis is not None and x.rank is None):
+            return NoMatch("the size of its condition or the rank of its input is not known")
         if axis is None:
             x, axis = op.Reshape(x, ints(op, [-1])), 0
-        elif axis < 0:
-            axis += len(y.static_shape)
-        places = true_places(op, condition, y.static_shape[axis])
-        return op.Gather(x, places, axis=axis)
+        else:
+            axis %= x.rank
+        if y.static_shape is None:
+            return op.Gather(x, op.Squeeze(op.NonZero(condition), ints(op, [0])), axis=axis)
+        if condition.static_shape[0] > self.max_length:
+            return NoMatch("its condition has more than max-length={} elements", self.max_length)
+        return op.Gather(x, true_places(op, condition, y.static_shape[axis]), axis=axis)
+
+    def trusts(self, node: OpView) -> bool:
+        y = node.outputs[0]
+        return y is not None and y.static_shape is not None
