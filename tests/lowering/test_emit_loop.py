@@ -235,6 +235,50 @@ def test_what_it_collects(text: str, format: str) -> None:
     assert_agrees(parse(text), [{"x": X, "last": np.array(65)}], format)
 
 
+IN_A_BRANCH = """
+opset 24
+input x: float[3]
+input m: int64[]
+input p: bool[]
+y = If(p, then_branch={
+  a = Loop(m, p, x, body={
+    input i: int64[]
+    input c: bool[]
+    input s: float[3]
+    t = Add(s, x)
+    output c
+    output t
+  })
+  l, v = Scan(a, wide, body={
+    input r: float[3]
+    input e: float[3]
+    const h: float[] = 0.5
+    q = Mul(r, h)
+    w = Add(q, e)
+    k = ReduceMax(w, keepdims=0)
+    output w
+    output k
+  }, num_scan_inputs=1)
+  const sizes: int64[2] = [70, 3]
+  wide = Expand(x, sizes)
+  z = ReduceSum(v, keepdims=0)
+  o = Add(l, z)
+  output o
+}, else_branch={
+  n = Neg(x)
+  output n
+})
+output y
+"""
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_loops_in_a_branch(format: str) -> None:
+    x = np.array([0.5, -1.0, 2.0], np.float32)
+    feeds = [{"x": x, "m": np.array(m), "p": np.array(p)} for m in (0, 2) for p in (True, False)]
+    assert_agrees(parse(IN_A_BRANCH), feeds, format)
+
+
 @pytest.mark.parametrize(("text", "reason"), [
     (collecting("last"), 'the size of its scan output "z" is only known at run time'),
     (collecting("70", again="g"), 'the size of its scan output "z" is only known at run time'),
