@@ -9,7 +9,7 @@ import numpy as np
 
 from coregraft.lowering.emitter import canonical_array
 from coregraft.lowering.registry import lower
-from coregraft.lowering.shaping import axis_of, broadcast_to, full, iota, to_shape
+from coregraft.lowering.shaping import axis_of, broadcast_to, full, iota, operand, to_shape
 from coregraft.lowering.vars import is_float, like, np_type, reshape, transpose
 from coregraft.rewriter.graph import Op
 from coregraft.rewriter.types import Const
@@ -31,9 +31,11 @@ def dropout(b: Emitter, op: Op) -> Any:
     """The operand itself, and a mask that is all true. Training is refused unless nothing is dropped."""
     ratio = b.const(op.inputs[1]) if len(op.inputs) > 1 else None
     if ratio is None or float(ratio.reshape(())) != 0:
-        training = b.need_const(op, 2, "training_mode")
-        if training is not None and bool(training.reshape(())):
-            b.refuse(op, "it drops elements at random (training_mode)", "export the model in inference mode")
+        training, ratio = b.const(operand(op, 2)), b.const(operand(op, 1))
+    trains = bool(operand(op, 2)) and (training is None or bool(training.reshape(())))
+    if trains and (ratio is None or float(ratio.reshape(())) != 0):
+        when = " if a value computed at run time says so" if training is None else ""
+        b.refuse(op, f"it drops elements at random{when} (training_mode)", "export the model in inference mode")
     x = b.var(op.inputs[0])
     if len(op.outputs) < 2 or not op.outputs[1]:
         return x

@@ -45,7 +45,8 @@ PIECES = [
 SLICES = [
     *[_slice(x, [1, 0], [3, -1], [2, 0]) for x in (_X, _I, _B)],
     _slice(_X, [0, 0, 0], [3, 2, 100]), _slice(_X, [-2], [_MAX], [1]), _slice(_X, [-100], [2], [-1]),
-    _slice(_X, [0], [_MAX], [2], [2]), _slice(_X, [1], [5], [2], [3]), _slice(_X, [0], [5], [2]),
+    _slice(_X, [0], [_MAX], [2], [2]), _slice(_X, [1], [_MAX], [2], [_MAX]),
+    _slice(_X, [-1], [_MIN], [2], [_MIN]), _slice(_X, [1], [5], [2], [3]), _slice(_X, [0], [5], [2]),
     _slice(_X, [-1], [_MIN], [2], [-1]), _slice(_X, [-1], [-6], [2], [-1]), _slice(_X, [4], [0], [2], [-2]),
     _slice(_X, [3, 1, -1], [0, 3, _MIN], [1, 0, 2], [-1, 1, -3]), _slice(_X, [100], [-100], [1], [-3]),
     _slice(_B, [2], [_MIN], [0], [-1]), _slice(_X.astype(np.float16), [1], [2], [0]),
@@ -203,6 +204,7 @@ _CACHE, _NEW = (_RNG.standard_normal((2, 3, n, 4)).astype(np.float32) for n in (
         case("TensorScatter", _CACHE, _NEW, np.array([1, 5]), mode="circular"),
         case("TensorScatter", _CACHE[:, 0], _NEW[:, 0], np.array([4, 0]), axis=1),
         case("TensorScatter", _CACHE, _CACHE[::-1]),
+        case("TensorScatter", _CACHE > 0, _NEW > 0, np.array([1, 4])),
     ],
     ids=str,
 )

@@ -34,6 +34,29 @@ def test_scalars_have_one_dim(tmp_path: Path, op: str, shape: tuple[int, ...]) -
     np.testing.assert_allclose(found.ravel(), [X.sum()], rtol=1e-5)
 
 
+@pytest.mark.parametrize(("line", "want"), [
+    ("y = Reciprocal(x)", [np.inf, 1e6, -0.5]), ("y = Pow(x, p)", [np.inf, 1e-12, -8]),
+    ("y = Pow(x, n)", [np.inf, 1e6, -0.5]),
+])  # fmt: skip
+def test_powers_and_inverses_are_exact(tmp_path: Path, line: str, want: list[float]) -> None:
+    constants = "const p: float[3] = [-1.0, 2.0, 3.0]\nconst n: float[] = -1.0\n"
+    found = result(f"input x: float[3]\n{constants}{line}\noutput y\n", tmp_path, np.array([0, 1e-6, -2], np.float32))
+    np.testing.assert_allclose(found, want, rtol=1e-5)
+
+
+def test_scalar_index_of_one_hot(tmp_path: Path) -> None:
+    constants = "const d: int64[] = 3\nconst v: float[2] = [0.0, 1.0]\n"
+    text = f"input x: int64[]\n{constants}y: float[3] = OneHot(x, d, v)\noutput y\n"
+    np.testing.assert_array_equal(result(text, tmp_path, np.array([1], np.float32)), [0, 1, 0])
+
+
+@pytest.mark.parametrize("mode", ["reflect", "edge"])
+def test_vectors_are_padded(tmp_path: Path, mode: str) -> None:
+    text = f"input x: float[3]\nconst p: int64[2] = [2, 1]\ny: float[6] = Pad(x, p, mode=\"{mode}\")\noutput y\n"
+    x = np.array([1, 2, 3], np.float32)
+    np.testing.assert_array_equal(result(text, tmp_path, x), np.pad(x, (2, 1), mode=mode))  # type: ignore[call-overload]
+
+
 @pytest.mark.parametrize("line", [
     "y: int32[3] = BitwiseAnd(x, x)", "y: int32[3] = BitwiseNot(x)", "y: int16[3] = Mul(x, x)",
 ])  # fmt: skip

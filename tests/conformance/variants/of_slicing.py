@@ -252,3 +252,4 @@ def unchanged(op: str) -> Iterator[Variant]:
                         yield Variant(opset, operands, {"seed": 3}, constants=constants, outputs=outputs)
         held = [x, np.array(0.0, np.float32), np.array(True)]
         yield Variant(opset, held, constants=(1, 2), outputs=2)
+        yield Variant(opset, [*held[:2], np.array(False)], constants=(1,), outputs=2)

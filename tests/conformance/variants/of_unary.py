@@ -24,6 +24,8 @@ _HUGE = (np.nan, -0.0, 0.0, 1.0, -1.0, 3.0, -3.0, 7.0, -7.0)
 def special(op: str, dtype: Any) -> Array:
     """Values at which implementations part ways."""
     values = np.array(_HUGE if op in _PLAIN else _SPECIAL)
+    if op == "Sign" and dtype is np.float16:  # onnxruntime has 0 for NaN there, and NaN everywhere else
+        values = values[1:]
     return (values / 8 if op == "Exp" else values).astype(dtype)  # e**60 is beyond half precision
 
 
@@ -43,7 +45,7 @@ def _operands(op: str, opset: int) -> Iterator[Array]:
         yield data(2, 3, dtype=dtype, low=low if kind != "u" else 0, high=high)
         if kind == "f":
             yield special(op, dtype)
-        elif kind in "iu":
+        elif kind in "iu" and (op != "Shrink" or np.dtype(dtype).itemsize < 4):  # it computes in fp32
             yield extremes(dtype)
 
 
