@@ -29,9 +29,7 @@ def identity(b: Emitter, op: Op) -> Any:
 @lower("Dropout", attrs="seed")
 def dropout(b: Emitter, op: Op) -> Any:
     """The operand itself, and a mask that is all true. Training is refused unless nothing is dropped."""
-    ratio = b.const(op.inputs[1]) if len(op.inputs) > 1 else None
-    if ratio is None or float(ratio.reshape(())) != 0:
-        training, ratio = b.const(operand(op, 2)), b.const(operand(op, 1))
+    training, ratio = b.const(operand(op, 2)), b.const(operand(op, 1))
     trains = bool(operand(op, 2)) and (training is None or bool(training.reshape(())))
     if trains and (ratio is None or float(ratio.reshape(())) != 0):
         when = " if a value computed at run time says so" if training is None else ""
