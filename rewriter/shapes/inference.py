@@ -17,7 +17,7 @@ import numpy as np
 
 from coregraft.rewriter.graph import AttrRef, Graph, Op
 from coregraft.rewriter.opset import INTERNAL_OPSET
-from coregraft.rewriter.shapes import contrib, rules, rules_compute, values  # noqa: F401  # they register rules
+from coregraft.rewriter.shapes import classical, contrib, rules, rules_compute, values  # noqa: F401  # register rules
 from coregraft.rewriter.shapes.schema import schema_types
 from coregraft.rewriter.shapes.site import Site, rule_for
 from coregraft.rewriter.shapes.values import Content

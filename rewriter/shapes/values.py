@@ -324,8 +324,10 @@ def _reduced(function: Callable[[Any, Any], Any], start: Any) -> _Rule:
             return None
         total = start
         for element in data.flat:
+            if element is None:
+                return None
             total = element if total is None else function(total, element)
-            if total is None or element is None:
+            if total is None:
                 return None
         return _objects([total] if attr(op, "keepdims") and data.ndim else total)
 

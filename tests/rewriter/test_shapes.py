@@ -142,6 +142,15 @@ def test_propagated_value_on_demand() -> None:
     assert propagated_value(g, "two") == (2,)
 
 
+@pytest.mark.parametrize("op_type", ["ReduceMin", "ReduceMax", "ReduceSum", "ReduceProd"])
+@pytest.mark.parametrize("sizes", [(3, None, 2), (None, 3, 2), (3, 2, None)])
+def test_a_reduction_of_numbers_that_are_known_in_part(op_type: str, sizes: tuple[int | None, ...]) -> None:
+    ops = [op("Shape", "x", "shape"), op(op_type, "shape", "all", keepdims=1), op("Expand", "one all", "y")]
+    g = build({"x": t(*sizes)}, ops, ["y"], {"one": np.ones(1, np.float32)})
+    infer_shapes(g)
+    assert propagated_value(g, "all") is None
+
+
 def test_arithmetic_of_shapes() -> None:
     ops = [
         op("Shape", "x", "shape"),
