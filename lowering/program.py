@@ -121,22 +121,24 @@ def require_lowerings(graph: Graph, target: Target) -> None:
     Raises:
         UnsupportedError: ``op-no-lowering`` listing each op type that has none: how many, the first one, the reason.
     """
-    missing: dict[tuple[str, str, str], list[Op]] = defaultdict(list)
-    for op in all_ops(graph):
+    missing: dict[tuple[str, str, str], list[tuple[Graph, int]]] = defaultdict(list)
+    for where, op_id in _places(graph):
+        op = where.op(op_id)
         reason = target.why_not(op)
         if reason is not None:
-            missing[(op.domain, op.type, reason)].append(op)
+            missing[(op.domain, op.type, reason)].append((where, op_id))
     if not missing:
         return
-    ids = {id(op): op_id for op_id, op in graph.ops()}
-    lines = [
-        f"{(domain + '.') if domain else ''}{kind} x{len(ops)} (first: {ops[0].label}): "
-        + (why_kept(graph, ids[id(ops[0])], target) or reason if id(ops[0]) in ids else reason)
-        for (domain, kind, reason), ops in sorted(missing.items())
-    ]
+    lines = []
+    for (domain, kind, reason), places in sorted(missing.items(), key=lambda item: item[0]):
+        where, op_id = places[0]
+        said = why_kept(where if where is graph else where.copy(), op_id, target) or reason
+        name = f"{(domain + '.') if domain else ''}{kind}"
+        lines.append(f"{name} x{len(places)} (first: {where.op(op_id).label}): {said}")
+    where, op_id = missing[min(missing)][0]
     raise UnsupportedError(
         "op-no-lowering", f"{len(lines)} kind(s) of op cannot be lowered: " + "; ".join(lines),
-        node=next(iter(sorted(missing.items())))[1][0].label,
+        node=where.op(op_id).label,
         hint="a newer --target, a pass or plugin that decomposes the op, --fallback cut, which divides the model "
         "there, or --format neuralnetwork, where the op becomes a custom layer",
     )  # fmt: skip
@@ -144,11 +146,15 @@ def require_lowerings(graph: Graph, target: Target) -> None:
 
 def all_ops(graph: Graph) -> Iterator[Op]:
     """Every op in dependency order, those of bodies after the op that owns them."""
+    return (where.op(op_id) for where, op_id in _places(graph))
+
+
+def _places(graph: Graph) -> Iterator[tuple[Graph, int]]:
+    """Every op with the graph that it is in: that of the model, or a body."""
     for op_id in graph.topological():
-        op = graph.op(op_id)
-        yield op
-        for _, body in op.bodies():
-            yield from all_ops(body)
+        yield graph, op_id
+        for _, body in graph.op(op_id).bodies():
+            yield from _places(body)
 
 
 def require_pinned(graph: Graph) -> None:

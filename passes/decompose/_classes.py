@@ -15,8 +15,10 @@ from coregraft.rewriter.types import DType
 def labels_of(node: OpView, name: str = "classlabels_ints") -> tuple[int, ...] | NoMatch:
     """The labels in order, from the attribute that holds those that are integers."""
     labels = tuple(node.attr(name) or ())
-    if node.attr("classlabels_strings") or not labels:
-        return NoMatch("its labels are strings, or it has none")
+    if node.attr("classlabels_strings"):
+        return NoMatch("its labels are strings, which Core ML has no tensors of; number the labels before training")
+    if not labels:
+        return NoMatch("it has no labels")
     return labels
 
 

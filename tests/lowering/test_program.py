@@ -11,9 +11,10 @@ import pytest
 
 from coregraft.lowering import pipeline, registry, targets
 from coregraft.lowering.emitter import Emitter, canonical_array
-from coregraft.lowering.program import Lowered, build_program, lower_graph
+from coregraft.lowering.program import Lowered, build_program, lower_graph, require_lowerings
 from coregraft.rewriter.errors import CoregraftError, UnsupportedError
 from coregraft.rewriter.graph import Graph, Op
+from coregraft.rewriter.onnx_io.text import parse
 from coregraft.rewriter.types import Const, DType, TensorType
 
 F32, F16, I64, I32, BOOL = DType.FLOAT, DType.FLOAT16, DType.INT64, DType.INT32, DType.BOOL
@@ -346,6 +347,18 @@ def test_all_ops_without_a_lowering_are_named_at_once() -> None:
     assert f'{DOMAIN}.Nope x2 (first: {DOMAIN}.Nope "n_a")' in error.value.message
     assert f"{DOMAIN}.Nix x1" in error.value.message
     assert error.value.hint and "neuralnetwork" in error.value.hint
+
+
+def test_the_reason_of_an_op_in_a_body_is_told_too() -> None:
+    text = (
+        "input c: bool[]\ninput x: float[2,8]\n"
+        "y = If(c, then_branch={\n  r = RandomNormalLike(x)\n  output r\n}, else_branch={\n"
+        "  n = Neg(x)\n  output n\n})\noutput y\n"
+    )
+    with pytest.raises(UnsupportedError, match=r"RandomNormalLike x1 .*random numbers are others") as error:
+        require_lowerings(parse(text), targets.get("iOS17"))
+    assert error.value.code == "op-no-lowering"
+    assert error.value.node is not None and "RandomNormalLike" in error.value.node
 
 
 def test_an_attribute_that_is_not_honoured_is_named() -> None:
