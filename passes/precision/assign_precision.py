@@ -38,6 +38,11 @@ FULL_PRECISION_RULES = frozenset(
 )
 #: Constants of at most this many elements keep their op in fp32 when half precision cannot hold them.
 SMALL = 64
+#: Ops that are undefined at zero -> the operand that must not be rounded to it.
+_NONZERO = {"Div": 1, "Log": 0, "Pow": 0, "Reciprocal": 0}
+#: What may stand between a small constant that keeps a value off zero and the op that needs that.
+_PASSED = frozenset({"Expand", "Identity", "Reshape", "Sqrt", "Squeeze", "Transpose", "Unsqueeze"})
+_TOO_SMALL = "is too small (CG302)"
 _FLOATS = (DType.FLOAT, DType.FLOAT16, DType.BFLOAT16)
 _ALLOWED = {DType.FLOAT: "tensor(float)", DType.FLOAT16: "tensor(float16)"}
 
@@ -53,7 +58,8 @@ class AssignPrecision(Pass):
     otherwise; where the model has bfloat16, which Core ML has not, results are fp32, and a cast to it that only leads
     into more arithmetic becomes one to the type of that arithmetic. Bodies of If and Loop are computed in fp32
     throughout. An op stays in fp32 when the user says so, when it computes coordinates, counts or sums of integers,
-    when a constant of its is out of half-precision range, or when a small constant would lose more than rounding.
+    when a constant of its is out of half-precision range, or when a small constant would lose more than rounding; in
+    the last case, what then divides by the result or takes its logarithm does too: ``x / max(norm, 1e-12)``.
 
     Why it matters
     --------------
@@ -100,9 +106,18 @@ class AssignPrecision(Pass):
 
     def _decisions(self, g: Graph, ctx: Context) -> dict[int, DType | None]:
         computed: dict[int, DType | None] = {}
+        guards: set[int] = set()
+        reasons: dict[int, str] = {}
         for op_id in g.topological():
             dtype, why = self._decide(g, g.op(op_id), ctx)
-            computed[op_id] = dtype
+            if why.endswith(_TOO_SMALL):
+                guards.add(op_id)
+            computed[op_id], reasons[op_id] = dtype, why
+            if dtype is DType.FLOAT16:
+                for kept in _guarded(g, op_id, guards):
+                    computed[kept], reasons[kept] = DType.FLOAT, "rounded to half precision, its operand may be zero"
+        for op_id, dtype in computed.items():
+            why = reasons[op_id]
             if dtype is not None:
                 ctx.count(dtype.name.lower())
             if why and self.precision == "fp16":
@@ -151,7 +166,7 @@ class AssignPrecision(Pass):
             if _half.overflows(array):
                 return DType.FLOAT, f"constant {value} is out of range (CG323)"
             if const.size <= SMALL and _half.loses(array):
-                return DType.FLOAT, f"constant {value} is too small (CG302)"
+                return DType.FLOAT, f"constant {value} {_TOO_SMALL}"
         return DType.FLOAT16, ""
 
     def _retype_io(self, g: Graph, rw: Rewriter) -> None:
@@ -177,6 +192,21 @@ class AssignPrecision(Pass):
             outputs[name] = _cast(g, rw, value, dtype, casts)
         if outputs != dict(g.outputs):
             rw.set_outputs(outputs)
+
+
+def _guarded(g: Graph, op_id: int, guards: set[int]) -> list[int]:
+    """An op that a small constant keeps from zero, and the ops on the way to it; none for any other op."""
+    op = g.op(op_id)
+    at = None if op.domain else _NONZERO.get(op.type)
+    way: list[int] = []
+    value = None if at is None else op.inputs[at]
+    while value is not None and (producer := g.producer(value)) is not None:
+        way.append(producer)
+        if producer in guards:
+            return [op_id, *way[:-1]]
+        before = g.op(producer)
+        value = before.inputs[0] if before.type in _PASSED and not before.domain else None
+    return []
 
 
 def _enters_bfloat16(g: Graph, op: Op) -> bool:
