@@ -106,7 +106,7 @@ class Inference:
             for value, kind in zip(op.outputs, types, strict=False):
                 if value and kind is not None:
                     self._set_type(value, kind)
-            if values.follows(op) and _is_small(g.type_of(op.outputs[0])):
+            if values.follows(op) and op.outputs[0] and _is_small(g.type_of(op.outputs[0])):
                 self._follow(op)
 
     # ---------------------------------------------------------------- what is known of a value

@@ -326,6 +326,12 @@ def test_through_model_local_functions() -> None:
     assert shape(g, "z") == ("n", 3, 4, "w//6")
 
 
+def test_a_first_result_that_is_left_out() -> None:
+    g = build({"x": t(2, 7)}, [Op("Split", ("x",), ("", "y"), {"num_outputs": 2, "axis": 1})], ["y"])
+    infer_shapes(g)
+    assert g.type_of("y") == t(2, 3)
+
+
 def test_open_attributes_leave_results_unknown() -> None:
     g = build({"x": t(2, 3)}, [op("Transpose", "x", "y", perm=AttrRef("order", 7))], ["y"])
     infer_shapes(g)
