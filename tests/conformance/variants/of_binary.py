@@ -67,6 +67,8 @@ def arithmetic(op: str) -> Iterator[Variant]:
                 operands = meeting(_numbers(dtype, over=True))
             if op == "Mul" and np.dtype(dtype).itemsize >= 4 and np.dtype(dtype).kind != "f":
                 operands = [np.clip(a, -4000, 4000) if a.dtype.kind == "i" else np.minimum(a, 4000) for a in operands]
+            if op == "Sub" and np.dtype(dtype).kind == "u" and np.dtype(dtype).itemsize >= 4:
+                operands[0] = np.maximum(*operands)  # below 0 they wrap around beyond int32
             for constants in some(op, opset, _CONSTANTS, 1):
                 yield Variant(opset, operands, constants=constants)
 
