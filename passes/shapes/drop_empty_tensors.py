@@ -46,7 +46,7 @@ class DropEmptyTensors(Decomposition):
             return super().match_and_rewrite(op_id, rw)
         kept = [o for o in node.outputs if o is not None and not (_is_empty(o) and _is_unread(o))]
         sizes = [o.static_shape for o in kept]
-        if len(kept) == len(node.outputs) or not kept or None in sizes:
+        if len(kept) == len(node.outputs) or None in node.outputs or not kept or None in sizes:
             return NoMatch("it has no empty piece that can be left out")
         rw.at((op_id,), type(self).__name__)
 

@@ -21,3 +21,8 @@ def test_what_is_read_elsewhere_stays() -> None:
     text = X + "const n: int64[2] = [4, 0]\na, e = Split(x, n, axis=2)\noutput a\noutput e\n"
     assert declined("drop-empty-tensors", text)
     assert declined("drop-empty-tensors", X + "y = Concat(x, x, axis=2)\noutput y\n")
+
+
+def test_a_piece_that_is_left_out_is_not_an_empty_one() -> None:
+    text = X + "const n: int64[3] = [1, 2, 1]\na, _, b = Split(x, n, axis=2)\noutput a\noutput b\n"
+    assert declined("drop-empty-tensors", text)
