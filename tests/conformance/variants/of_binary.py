@@ -176,9 +176,9 @@ def selection(op: str) -> Iterator[Variant]:
             for constants in ((), (0,), (1, 2)):
                 yield Variant(opset, operands, constants=constants)
         for dtype in dtypes(op, opset, 1):
-            x, y = _plain(dtype, 2, 3, seed=1), _plain(dtype, 3, seed=2)
+            operands = [data(2, 3, dtype=bool), _plain(dtype, 2, 3, seed=1), _plain(dtype, 3, seed=2)]
             for constants in ((), (1,), (2,)):
-                yield Variant(opset, [data(2, 3, dtype=bool), x, y], constants=constants)
+                yield Variant(opset, operands, constants=constants)
         strange = np.array([np.nan, np.inf, -np.inf, 1], np.float32)
         yield Variant(opset, [np.array([True, False, True, False]), strange, strange[::-1].copy()])
 
@@ -199,13 +199,13 @@ def slopes(op: str) -> Iterator[Variant]:
                 operands = [_plain(dtype, 2, 3, 2, 2), _plain(dtype, 3, 1, 1, seed=1)]
                 yield Variant(opset, operands, constants=constants)
         x = np.array([np.nan, np.inf, -np.inf, -0.0, -1, 1], np.float32)
-        for slope in (0.0, 1.0, 2.0, -1.0):
-            yield Variant(opset, [x, np.array([slope], np.float32)], constants=(1,))
-            yield Variant(opset, [x, np.array([slope], np.float32)])
+        for number in (0.0, 1.0, 2.0, -1.0):
+            yield Variant(opset, [x, np.array([number], np.float32)], constants=(1,))
+            yield Variant(opset, [x, np.array([number], np.float32)])
 
 
 @family("Clip")
-def bounds(op: str) -> Iterator[Variant]:
+def clip(op: str) -> Iterator[Variant]:
     yield from _clip_by_attributes()
     for opset in versions(op, oldest=11):
         for dtype in some(op, opset, dtypes(op, opset), 2):
@@ -215,14 +215,14 @@ def bounds(op: str) -> Iterator[Variant]:
             low, high = np.array(1, dtype), np.array(3, dtype)
             for operands in ([x], [x, low], [x, None, high], [x, low, high], [x, high, low], [x, low, low]):
                 given = tuple(i for i, a in enumerate(operands) if i and a is not None)
-                for constants in {(), given}:
+                for constants in dict.fromkeys(((), given)):
                     yield Variant(opset, operands, constants=constants)
         x = data(2, 3, 2, low=-9, high=9)
         limits = np.finfo(np.float32)
-        for low, high in ((0, 6), (0, None), (-np.inf, 1), (-1, np.inf), (limits.min, limits.max)):
-            operands = [x, np.float32(low), None if high is None else np.float32(high)]
-            yield Variant(opset, [np.asarray(a) if a is not None else None for a in operands], constants=(1, 2))
-            yield Variant(opset, [np.asarray(a) if a is not None else None for a in operands])
+        for bounds in ((0, 6), (0,), (-np.inf, 1), (-1, np.inf), (limits.min, limits.max)):
+            held = [x, *(np.array(bound, np.float32) for bound in bounds)]
+            yield Variant(opset, held, constants=tuple(range(1, len(held))))
+            yield Variant(opset, held)
         yield Variant(opset, [data(), np.array(-1, np.float32), np.array(1, np.float32)], constants=(1, 2))
         strange = np.array([np.nan, np.inf, -np.inf, -0.0], np.float32)
         yield Variant(opset, [strange, np.array(-1, np.float32), np.array(1, np.float32)], constants=(1, 2))

@@ -183,8 +183,8 @@ def span(op: str) -> Iterator[Variant]:
                 operands = [np.array(v, dtype) for v in (first, last, step)]
                 for constants in some(op, opset, ((), (1,), (0, 2), (0, 1, 2)), 2):
                     yield Variant(opset, operands, constants=constants)
-        for first, last, step in ((0.0, 1.0, 0.3), (1.0, -1.0, -0.25), (0.5, 0.6, 1.0), (0.0, 1.0, 0.1)):
-            operands = [np.array(v, np.float32) for v in (first, last, step)]
+        for limit in ((0.0, 1.0, 0.3), (1.0, -1.0, -0.25), (0.5, 0.6, 1.0), (0.0, 1.0, 0.1)):
+            operands = [np.array(v, np.float32) for v in limit]
             yield Variant(opset, operands, constants=(0, 1, 2))
             yield Variant(opset, operands)
 

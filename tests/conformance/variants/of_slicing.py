@@ -173,9 +173,9 @@ def _padded_by_operands(op: str, opset: int, attrs: Mapping[str, Any]) -> Iterat
     yield Variant(opset, [x, amounts], attrs)
     yield Variant(opset, [x, amounts], attrs, constants=(0,))
     if opset >= 18:
-        for shape, amounts, axes in some(op, opset, _AXES, 1):
+        for shape, grown, axes in some(op, opset, _AXES, 1):
             for kind in some(op, opset, (np.int64, np.int32), 1):
-                operands = [data(*shape), ints(*amounts), None, np.array(axes, kind)]
+                operands = [data(*shape), ints(*grown), None, np.array(axes, kind)]
                 yield Variant(opset, operands, attrs, constants=(1, 3))
             yield Variant(opset, operands, attrs)
 
@@ -240,15 +240,15 @@ def unchanged(op: str) -> Iterator[Variant]:
         if op == "Identity":
             continue
         if opset < 12:
-            for ratio in (0.0, 0.3):
-                yield Variant(opset, [data(2, 3)], {"ratio": ratio})
+            for share in (0.0, 0.3):
+                yield Variant(opset, [data(2, 3)], {"ratio": share})
             continue
         x = data(2, 3)
         for ratio in (None, np.array(0.3, np.float32), np.array(0.0, np.float32)):
-            for training in (None, np.array(False)):
-                operands = [x, ratio] if training is None else [x, ratio, training]
+            for training in ((), (np.array(False),)):
+                operands = [x, ratio, *training]
                 given = tuple(i for i, a in enumerate(operands) if i and a is not None)
-                for constants in {given, ()}:
+                for constants in dict.fromkeys((given, ())):
                     for outputs in (1, 2):
                         yield Variant(opset, operands, {"seed": 3}, constants=constants, outputs=outputs)
         held = [x, np.array(0.0, np.float32), np.array(True)]
