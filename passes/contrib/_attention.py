@@ -6,16 +6,50 @@ Masked scores get a finite summand, as in onnxruntime's kernels, so that a row w
 from __future__ import annotations
 
 import math
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 
+from coregraft.passes.contrib._base import Contrib
 from coregraft.passes.decompose._base import ints, scalar
-from coregraft.rewriter.passes import NoMatch, OpBuilder, ValueView
+from coregraft.rewriter.passes import Equivalence, NoMatch, OpBuilder, OpView, ValueView
 from coregraft.rewriter.types import Dim
 
 #: What onnxruntime adds to the score of a masked position when the op does not say.
 FILTER = -10000.0
+
+
+@dataclass(frozen=True)
+class MaskedAttention(Contrib):
+    """A rule for an op with a past, a mask and a bias; honours ``scale``, ``mask_filter_value``, ``unidirectional``."""
+
+    code: ClassVar[str] = "CG611"
+    equivalence: ClassVar[Equivalence] = Equivalence.REASSOCIATING
+
+    def attended(
+        self,
+        op: OpBuilder,
+        node: OpView,
+        parts: tuple[ValueView, ValueView, ValueView],
+        past: tuple[ValueView | None, ValueView | None],
+        mask: ValueView | None,
+        bias: ValueView | None,
+    ) -> tuple[ValueView, ValueView, ValueView] | NoMatch:
+        """The result [batch, length, heads * size], and all keys and values; ``parts`` and ``past`` are in heads."""
+        q, k, v = parts
+        k, v = appended(op, past[0], k), appended(op, past[1], v)
+        scale = scale_of(self.get(node, "scale"), dim(q, 3))
+        biases: list[Any] = [] if bias is None else [bias]
+        if mask is not None:
+            biases.append(padding_bias(op, mask, dim(q, 0), dim(k, 2), self.get(node, "mask_filter_value"), q))
+        if self.get(node, "unidirectional"):
+            held = 0 if past[0] is None else dim(past[0], 2)
+            biases.append(causal_bias(op, dim(q, 2), dim(k, 2), held, q))
+        refused = [b for b in (scale, *biases) if isinstance(b, NoMatch)]
+        if refused or isinstance(scale, NoMatch):
+            return refused[0]
+        return merge_heads(op, attend(op, q, k, v, scale, biases)), k, v
 
 
 def split_heads(op: OpBuilder, x: ValueView, heads: int) -> ValueView:
@@ -48,12 +82,14 @@ def attend(op: OpBuilder, q: ValueView, k: ValueView, v: ValueView, scale: float
     return result
 
 
-def causal_bias(op: OpBuilder, queries: Dim, keys: Dim, like: ValueView) -> ValueView | NoMatch:
-    """A summand [queries, keys] that keeps each query, the last of which is the last key, from those after it."""
-    if not isinstance(queries, int) or not isinstance(keys, int):
+def causal_bias(op: OpBuilder, queries: Dim, keys: Dim, held: Dim, like: ValueView) -> ValueView | NoMatch:
+    """A summand [queries, keys] that keeps each query from the keys after its own, the first behind ``held`` others."""
+    if not isinstance(queries, int) or not isinstance(keys, int) or not isinstance(held, int):
         return NoMatch("it is causal, and the lengths of its sequences are not known")
+    if keys != held + queries:  # the CPU's kernel counts from the first key, and lets the last query see every key
+        return NoMatch("it is causal with {} new keys for {} queries: kernels differ in that", keys - held, queries)
     assert like.dtype is not None
-    later = np.arange(keys)[None] > np.arange(queries)[:, None] + (keys - queries)
+    later = np.arange(keys)[None] > np.arange(queries)[:, None] + held
     lowest = np.finfo(like.dtype.numpy).min
     return op.const(np.where(later, lowest, 0).astype(like.dtype.numpy))
 
@@ -77,6 +113,8 @@ def _within(op: OpBuilder, ends: ValueView, batch: Dim, keys: Dim) -> Any:
     count = ends.shape[0] if ends.shape is not None else None
     if not isinstance(count, int) or not isinstance(batch, int) or not isinstance(keys, int):
         return NoMatch("its mask is a list of lengths, and the shapes are not known")
+    if count == 3 * batch + 2:  # behind the ends are the starts of the rows when they are packed
+        ends, count = op.Slice(ends, ints(op, [0]), ints(op, [batch])), batch
     if count not in (batch, 2 * batch):
         return NoMatch("its mask of {} numbers for {} rows is in a form of some kernels only", count, batch)
     places = op.const(np.arange(keys, dtype=np.int32).reshape(1, 1, 1, keys))

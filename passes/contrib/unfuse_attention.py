@@ -8,24 +8,14 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from coregraft.passes.contrib._attention import (
-    FILTER,
-    appended,
-    attend,
-    causal_bias,
-    dim,
-    merge_heads,
-    padding_bias,
-    scale_of,
-    split_heads,
-)
-from coregraft.passes.contrib._base import Contrib, dequantized, has, ms, wants_output
+from coregraft.passes.contrib._attention import FILTER, MaskedAttention, split_heads
+from coregraft.passes.contrib._base import dequantized, has, ms, wants_output
 from coregraft.passes.decompose._base import ints, need, operand
-from coregraft.rewriter.passes import Equivalence, NoMatch, OpBuilder, OpView
+from coregraft.rewriter.passes import NoMatch, OpBuilder, OpView, ValueView
 
 
 @dataclass(frozen=True)
-class UnfuseAttention(Contrib):
+class UnfuseAttention(MaskedAttention):
     """Write onnxruntime's Attention and QAttention as MatMul, Add and Softmax.
 
     What it does
@@ -56,8 +46,6 @@ class UnfuseAttention(Contrib):
     H6.11; onnxruntime operator schemas Attention-1, QAttention-1.
     """
 
-    code: ClassVar[str] = "CG611"
-    equivalence: ClassVar[Equivalence] = Equivalence.REASSOCIATING
     roots: ClassVar[tuple[str, ...]] = ms("Attention", "QAttention")
     defaults: ClassVar[Mapping[str, Any]] = {
         **dict.fromkeys(("do_rotary", "past_present_share_buffer", "unidirectional", "rotary_embedding_dim"), 0),
@@ -81,20 +69,13 @@ class UnfuseAttention(Contrib):
             projected = op.Add(projected, bias)
         parts = op.Split(projected, ints(op, sizes), axis=2, _outputs=3)
         q, k, v = (split_heads(op, part, heads) for part in parts)
+        before: tuple[ValueView | None, ValueView | None] = (None, None)
         if past is not None:
-            before = [op.Gather(past, op.const(np.array(i, np.int64)), axis=0) for i in range(2)]
-            k, v = appended(op, before[0], k), appended(op, before[1], v)
-        scale = scale_of(self.get(node, "scale"), sizes[0] // heads)
-        biases: list[Any] = [] if extra is None else [extra]
-        if mask is not None:
-            fill = self.get(node, "mask_filter_value")
-            biases.append(padding_bias(op, mask, dim(x, 0), dim(k, 2), fill, q))
-        if self.get(node, "unidirectional"):
-            biases.append(causal_bias(op, dim(q, 2), dim(k, 2), q))
-        refused = [b for b in (scale, *biases) if isinstance(b, NoMatch)]
-        if refused or isinstance(scale, NoMatch):
-            return refused[0]
-        y = merge_heads(op, attend(op, q, k, v, scale, biases))
+            before = op.Gather(past, _index(op, 0), axis=0), op.Gather(past, _index(op, 1), axis=0)
+        found = self.attended(op, node, (q, k, v), before, mask, extra)
+        if isinstance(found, NoMatch):
+            return found
+        y, k, v = found
         if not wants_output(node.op, 1):
             return y
         return y, op.Concat(*(op.Unsqueeze(part, ints(op, [0])) for part in (k, v)), axis=0)
@@ -107,6 +88,10 @@ class UnfuseAttention(Contrib):
         x = dequantized(op, need(node, 0), need(node, 3), operand(node, 6))
         w = dequantized(op, need(node, 1), need(node, 4), operand(node, 7), axis=1)
         return x, w, need(node, 2), operand(node, 5), operand(node, 8), None
+
+
+def _index(op: OpBuilder, i: int) -> ValueView:
+    return op.const(np.array(i, np.int64))
 
 
 def _q(node: OpView) -> bool:

@@ -8,24 +8,14 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from coregraft.passes.contrib._attention import (
-    FILTER,
-    appended,
-    attend,
-    causal_bias,
-    dim,
-    merge_heads,
-    padding_bias,
-    scale_of,
-    split_heads,
-)
-from coregraft.passes.contrib._base import Contrib, has, ms, wants_output
+from coregraft.passes.contrib._attention import FILTER, MaskedAttention, dim, split_heads
+from coregraft.passes.contrib._base import has, ms, wants_output
 from coregraft.passes.decompose._base import ints, need, operand
-from coregraft.rewriter.passes import Equivalence, NoMatch, OpBuilder, OpView, ValueView
+from coregraft.rewriter.passes import NoMatch, OpBuilder, OpView, ValueView
 
 
 @dataclass(frozen=True)
-class UnfuseMultiHeadAttention(Contrib):
+class UnfuseMultiHeadAttention(MaskedAttention):
     """Write onnxruntime's MultiHeadAttention as MatMul, Add and Softmax.
 
     What it does
@@ -34,7 +24,7 @@ class UnfuseMultiHeadAttention(Contrib):
     ones, adds mask, causal mask and attention bias to the scaled scores, takes the softmax and the mean of the values.
     Keys and values that come with four dims (of a cross-attention) are taken as they are. Honours ``scale``,
     ``mask_filter_value`` and ``unidirectional``; returns the present keys and values. Shared buffers, beam
-    indirection and the scores as an output are refused.
+    indirection, the scores as an output, and causal attention with more or fewer new keys than queries are refused.
 
     Why it matters
     --------------
@@ -54,8 +44,6 @@ class UnfuseMultiHeadAttention(Contrib):
     H6.11; onnxruntime operator schema MultiHeadAttention-1.
     """
 
-    code: ClassVar[str] = "CG611"
-    equivalence: ClassVar[Equivalence] = Equivalence.REASSOCIATING
     roots: ClassVar[tuple[str, ...]] = ms("MultiHeadAttention")
     defaults: ClassVar[Mapping[str, Any]] = {
         "mask_filter_value": FILTER,
@@ -71,21 +59,10 @@ class UnfuseMultiHeadAttention(Contrib):
         parts = self._parts(op, node, heads) if heads else NoMatch("it has no number of heads")
         if isinstance(parts, NoMatch):
             return parts
-        q, k, v = parts
-        k, v = appended(op, operand(node, 6), k), appended(op, operand(node, 7), v)
-        scale = scale_of(self.get(node, "scale"), dim(q, 3))
-        mask, extra = operand(node, 4), operand(node, 5)
-        biases: list[Any] = [] if extra is None else [extra]
-        if mask is not None:
-            fill = self.get(node, "mask_filter_value")
-            biases.append(padding_bias(op, mask, dim(q, 0), dim(k, 2), fill, q))
-        if self.get(node, "unidirectional"):
-            biases.append(causal_bias(op, dim(q, 2), dim(k, 2), q))
-        refused = [b for b in (scale, *biases) if isinstance(b, NoMatch)]
-        if refused or isinstance(scale, NoMatch):
-            return refused[0]
-        y = merge_heads(op, attend(op, q, k, v, scale, biases))
-        results = (y, k, v)
+        past = operand(node, 6), operand(node, 7)
+        results = self.attended(op, node, parts, past, operand(node, 4), operand(node, 5))
+        if isinstance(results, NoMatch):
+            return results
         return tuple(value for value, name in zip(results, node.op.outputs, strict=False) if name)
 
     def _parts(self, op: OpBuilder, node: OpView, heads: int) -> Any:
@@ -111,7 +88,7 @@ class UnfuseMultiHeadAttention(Contrib):
                 return NoMatch("the widths of its operands are not known")
             pieces = op.Split(bias, ints(op, np.array(widths)), axis=0, _outputs=3)
             parts = [op.Add(part, piece) for part, piece in zip(parts, pieces, strict=True)]
-        return [part if part.rank == 4 else split_heads(op, part, heads) for part in parts]
+        return tuple(part if part.rank == 4 else split_heads(op, part, heads) for part in parts)
 
 
 def _packed(op: OpBuilder, x: ValueView, index: int) -> ValueView:

@@ -30,6 +30,7 @@ MASKS = {
     "none": None,
     "ends": i32([2, 3]),
     "ends and starts": i32([3, 2, 1, 0]),
+    "ends and places": i32([2, 3, 0, 2, 5, 0, 2, 5]),
     "rows": i32([[1, 0, 1], [1, 1, 0]]),
     "nothing to attend to": i32([[0, 0, 0], [1, 1, 0]]),
     "matrix": i32([[[1, 0, 1], [1, 1, 1], [0, 1, 1]], [[1, 1, 1], [0, 0, 1], [1, 1, 0]]]),
@@ -80,7 +81,7 @@ def test_attention_with_values_of_another_width(harness: Any) -> None:
         (None, {"do_rotary": 1}, "rotates its input"),
         (None, {"past_present_share_buffer": 1}, "shares a buffer"),
         (np.ones((B, 1, S, S), np.int32), {}, "mask has 4 dims"),
-        (np.ones(3 * B + 2, np.int32), {}, "in a form of some kernels only"),
+        (np.ones(3 * B, np.int32), {}, "in a form of some kernels only"),
     ],
 )
 def test_what_attention_may_not_have(harness: Any, mask: Array | None, attrs: dict[str, int], reason: str) -> None:
@@ -121,6 +122,13 @@ def test_cross_attention(harness: Any, bias: bool, mask: str) -> None:
     g, feeds = harness.graph("MultiHeadAttention", operands, domain=MS, num_heads=N, scale=0.4)
     harness.same(UnfuseMultiHeadAttention(), g, feeds, rtol=1e-4, atol=1e-5)
     assert g.tensor_type("y0").shape == (B, S, 6)
+
+
+@pytest.mark.parametrize("length", [2, 5])
+def test_causal_cross_attention_is_refused(harness: Any, length: int) -> None:
+    operands = [f(B, S, D), f(B, length, D, seed=1), f(B, length, D, seed=2)]
+    g, _ = harness.graph("MultiHeadAttention", operands, domain=MS, num_heads=N, unidirectional=1)
+    harness.declines(UnfuseMultiHeadAttention(), g, "new keys for 3 queries")
 
 
 def test_keys_that_are_split_already(harness: Any) -> None:
