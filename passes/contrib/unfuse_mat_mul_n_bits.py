@@ -23,9 +23,10 @@ class UnfuseMatMulNBits(Contrib):
     ------------
     Unpacks the constant weights into a tensor of 4-bit (2 and 4 bits) or 8-bit integers, dequantises it in blocks
     along the input features and multiplies with its transpose; adds the bias. Zero points are packed ones, the middle
-    of the range where there are none, or floats, in which case the weights are computed now. ``accuracy_level`` only
-    allows a kernel less precision and is not needed. Weights computed at run time, prepacked ones and ``g_idx``,
-    which is deprecated, are refused.
+    of the range where there are none, or floats, in which case the weights are computed now; so they are where
+    ``g_idx`` gives the features other blocks than those in which they follow each other. ``accuracy_level`` only
+    allows a kernel less precision and is not needed. Weights computed at run time, prepacked ones, and ``g_idx``
+    beside zero points are refused.
 
     Why it matters
     --------------
@@ -62,16 +63,19 @@ class UnfuseMatMulNBits(Contrib):
     def build(self, op: OpBuilder, node: OpView) -> Any:
         bits, block = self.get(node, "bits"), self.get(node, "block_size")
         features, outputs = self.get(node, "K"), self.get(node, "N")
-        if self.get(node, "weight_prepacked") or has(node, 4):
-            return NoMatch("its weights are prepacked for another device, or reordered by g_idx")
+        if self.get(node, "weight_prepacked"):
+            return NoMatch("its weights are prepacked for another device")
+        if has(node, 3) and has(node, 4):
+            return NoMatch("it has zero points and g_idx, beside which onnxruntime ignores them")
         if bits not in (2, 4, 8) or not block or not features or not outputs:
             return NoMatch("{} bits in blocks of {} are not known", bits, block)
         packed, scales = constant(node, 1), constant(node, 2)
-        if packed is None or scales is None or (has(node, 3) and constant(node, 3) is None):
-            return NoMatch("its weights, scales or zero points are computed at run time")
+        if packed is None or scales is None or any(has(node, i) and constant(node, i) is None for i in (3, 4)):
+            return NoMatch("its weights, scales, zero points or groups are computed at run time")
         weights = unpacked(packed.reshape(outputs, -1), bits)[:, :features]
         scales = scales.reshape(outputs, -1)
-        w = _dequantized(op, weights, scales, _zeros(node, scales.shape, bits), bits, block)
+        group = _groups(constant(node, 4), features, block)
+        w = _dequantized(op, weights, scales, _zeros(node, scales.shape, bits), bits, group)
         y = op.MatMul(need(node, 0), op.Transpose(w, perm=(1, 0)))
         bias = operand(node, 5)
         return y if bias is None else op.Add(y, bias)
@@ -87,10 +91,21 @@ def _zeros(node: OpView, shape: tuple[int, ...], bits: int) -> Array:
     return unpacked(given.reshape(shape[0], -1), bits)[:, : shape[1]]
 
 
-def _dequantized(op: OpBuilder, weights: Array, scales: Array, zeros: Array, bits: int, block: int) -> ValueView:
-    if zeros.dtype == np.uint8:
+def _groups(given: Array | None, features: int, block: int) -> Array | int:
+    """The block that each feature belongs to; the size of the blocks where they follow each other."""
+    if given is None:
+        return block
+    group = given.reshape(-1)[:features]
+    return block if np.array_equal(group, np.arange(features) // block) else group
+
+
+def _dequantized(
+    op: OpBuilder, weights: Array, scales: Array, zeros: Array, bits: int, block: Array | int
+) -> ValueView:
+    if zeros.dtype == np.uint8 and isinstance(block, int):
         operands = (op.const(stored(weights, bits)), op.const(scales), op.const(stored(zeros, bits)))
         result: ValueView = op.DequantizeLinear(*operands, axis=1, block_size=block)
         return result
-    wide = [np.repeat(v.astype(np.float32), block, axis=1)[:, : weights.shape[1]] for v in (scales, zeros)]
+    group = np.arange(weights.shape[1]) // block if isinstance(block, int) else block
+    wide = [v.astype(np.float32)[:, group] for v in (scales, zeros)]
     return op.const(((weights.astype(np.float32) - wide[1]) * wide[0]).astype(scales.dtype))

@@ -243,12 +243,21 @@ def test_mat_mul_n_bits(harness: Any, bits: int, zeros: str, features: int) -> N
     assert g.tensor_type("y0").shape == (2, 3, n)
 
 
-@pytest.mark.parametrize(("operand", "reason"), [("weights", "computed at run time"), ("g_idx", "reordered by g_idx")])
+@pytest.mark.parametrize("order", ["plain", "mixed"])
+def test_mat_mul_n_bits_of_reordered_features(harness: Any, order: str) -> None:
+    group = np.arange(32, dtype=np.int32) // 16
+    group = group if order == "plain" else np.roll(group, 3)
+    operands = [f(2, 32), Const.of(q(6, 2, 8)), Const.of(np.abs(f(12))), None, Const.of(group)]
+    g, feeds = harness.graph("MatMulNBits", operands, domain=MS, K=32, N=6, bits=4, block_size=16)
+    harness.same(UnfuseMatMulNBits(), g, feeds, rtol=1e-4, atol=2e-3)
+
+
+@pytest.mark.parametrize(("operand", "reason"), [("weights", "computed at run time"), ("g_idx", "zero points and g_idx")])
 def test_what_mat_mul_n_bits_may_not_have(harness: Any, operand: str, reason: str) -> None:
     weights = q(6, 2, 8)
     operands: list[Any] = [f(2, 32), weights if operand == "weights" else Const.of(weights), Const.of(f(12))]
     if operand == "g_idx":
-        operands += [None, Const.of(np.zeros(32, np.int32))]
+        operands += [Const.of(q(6, 1)), Const.of(np.zeros(32, np.int32))]
     g, _ = harness.graph("MatMulNBits", operands, domain=MS, K=32, N=6, bits=4, block_size=16)
     harness.declines(UnfuseMatMulNBits(), g, reason)
 
