@@ -26,7 +26,7 @@ class UnfuseMatMulNBits(Contrib):
     of the range where there are none, or floats, in which case the weights are computed now; so they are where
     ``g_idx`` gives the features other blocks than those in which they follow each other. ``accuracy_level`` only
     allows a kernel less precision and is not needed. Weights computed at run time, prepacked ones, and ``g_idx``
-    beside zero points are refused.
+    beside zero points or with another number of bits than 4 are refused.
 
     Why it matters
     --------------
@@ -65,8 +65,8 @@ class UnfuseMatMulNBits(Contrib):
         features, outputs = self.get(node, "K"), self.get(node, "N")
         if self.get(node, "weight_prepacked"):
             return NoMatch("its weights are prepacked for another device")
-        if has(node, 3) and has(node, 4):
-            return NoMatch("it has zero points and g_idx, beside which onnxruntime ignores them")
+        if has(node, 4) and (has(node, 3) or bits != 4):
+            return NoMatch("it has g_idx beside zero points or {} bits, which onnxruntime's kernel misreads", bits)
         if bits not in (2, 4, 8) or not block or not features or not outputs:
             return NoMatch("{} bits in blocks of {} are not known", bits, block)
         packed, scales = constant(node, 1), constant(node, 2)

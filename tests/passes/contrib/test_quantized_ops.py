@@ -252,7 +252,9 @@ def test_mat_mul_n_bits_of_reordered_features(harness: Any, order: str) -> None:
     harness.same(UnfuseMatMulNBits(), g, feeds, rtol=1e-4, atol=2e-3)
 
 
-@pytest.mark.parametrize(("operand", "reason"), [("weights", "computed at run time"), ("g_idx", "zero points and g_idx")])
+@pytest.mark.parametrize(
+    ("operand", "reason"), [("weights", "computed at run time"), ("g_idx", "g_idx beside zero points")]
+)
 def test_what_mat_mul_n_bits_may_not_have(harness: Any, operand: str, reason: str) -> None:
     weights = q(6, 2, 8)
     operands: list[Any] = [f(2, 32), weights if operand == "weights" else Const.of(weights), Const.of(f(12))]
