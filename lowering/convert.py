@@ -24,6 +24,7 @@ from coregraft.rewriter.manager import PassManager, PassReport
 from coregraft.rewriter.pipeline import PipelineLike
 from coregraft.rewriter.shapes.dims import pin_dims
 from coregraft.rewriter.target import Target
+from coregraft.rewriter.verify import verify
 
 if TYPE_CHECKING:
     import onnx
@@ -112,7 +113,7 @@ def convert(
 
     Raises:
         UsageError: an argument names something that does not exist; the code says which.
-        InputError: the model is broken.
+        InputError, GraphError: the model is broken.
         UnsupportedError: the model cannot be converted as asked, with what would help.
         PassError: a pass failed.
     """
@@ -126,6 +127,7 @@ def convert(
     pipeline.passes_for(coremltools_pipeline, format)  # a wrong name is told before the work, not after
     rung = fallback_for(format, fallback) if isinstance(fallback, str) else fallback
     graph = graph_of(source)
+    verify(graph)
     before = count_ops(graph)
     pin_dims(graph, dims or {}, {name: tuple(shape) for name, shape in (shapes or {}).items()})
     require_pinned(graph)

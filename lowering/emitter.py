@@ -34,7 +34,9 @@ MIL_NAMES: dict[DType, str] = {DType.FLOAT: "fp32", DType.FLOAT16: "fp16", DType
 
 _INT32 = np.iinfo(np.int32)
 #: What coremltools raises when it does not take what it is given.
-_BUILDER_ERRORS = (ValueError, TypeError, NotImplementedError, AssertionError, KeyError, IndexError, AttributeError)
+_BUILDER_ERRORS = (
+    ValueError, TypeError, NotImplementedError, AssertionError, LookupError, AttributeError, ArithmeticError,
+)  # fmt: skip
 
 #: Emits an op that its lowering refuses, or that has none; the error says why.
 Fallback = Callable[["Emitter", Op, UnsupportedError], Sequence[Any]]

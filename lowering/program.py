@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -17,6 +18,9 @@ from coregraft.rewriter.errors import UnsupportedError
 from coregraft.rewriter.graph import Graph, Op
 from coregraft.rewriter.target import Target
 from coregraft.rewriter.types import DType, TensorType
+
+#: Core ML counts and addresses elements in int32.
+_MOST_ELEMENTS = 2**31 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,10 +162,10 @@ def _places(graph: Graph) -> Iterator[tuple[Graph, int]]:
 
 
 def require_pinned(graph: Graph) -> None:
-    """Check that the shape of every input is a list of numbers.
+    """Check that the shape of every input is a list of numbers, and that no tensor is beyond all bounds.
 
     Raises:
-        UnsupportedError: ``dims-unpinned`` with the flags that would pin them; ``no-inputs``.
+        UnsupportedError: ``dims-unpinned`` with the flags that would pin them; ``no-inputs``; ``tensor-too-large``.
     """
     if not graph.inputs:
         raise UnsupportedError(
@@ -182,6 +186,10 @@ def require_pinned(graph: Graph) -> None:
             "dims-unpinned", f"the shape of {', '.join(loose)} is not a list of numbers",
             node=loose[0].split('"')[1], hint=f"{flags}, or --shape NAME=D0,D1,…",
         )  # fmt: skip
+    for value in graph.values():
+        kind = graph.tensor_type(value)
+        if kind is not None and kind.static_shape is not None and math.prod(kind.static_shape) > _MOST_ELEMENTS:
+            raise UnsupportedError("tensor-too-large", f"{kind} has more elements than int32 can count", node=value)
 
 
 def _mil_type(dtype: DType) -> Any:

@@ -18,7 +18,7 @@ from typing import Any
 from coregraft.rewriter import facts
 from coregraft.rewriter.collector import collector_off
 from coregraft.rewriter.contract import Context, Fact, Finding, Pass
-from coregraft.rewriter.errors import CoregraftError, PassError, UsageError
+from coregraft.rewriter.errors import CoregraftError, GraphError, PassError, UsageError
 from coregraft.rewriter.graph import Graph
 from coregraft.rewriter.pipeline import PipelineLike, make_pass, parse_pipeline, to_text
 from coregraft.rewriter.rewriter import Rewriter
@@ -88,6 +88,7 @@ class PassManager:
         """Run the pipeline on a copy of ``graph``.
 
         Raises:
+            GraphError: the graph is not sound to begin with; see :func:`~coregraft.rewriter.verify.verify`.
             PassError: ``pass-failed`` or ``pass-broke-contract``. Its ``graph`` attribute is the graph as it was
                 before the failing pass; ``reproducer`` the path of the bundle, or None.
         """
@@ -97,6 +98,7 @@ class PassManager:
         """As :meth:`run`, on the graph itself."""
         reports: list[PassReport] = []
         with collector_off():
+            verify(g)
             for pass_, automatic in self._schedule:
                 if automatic and facts.violated(next(iter(pass_.ensures)), g) is None:
                     continue
@@ -143,6 +145,8 @@ class PassManager:
             _undo(rewriter, order)
             if isinstance(error, UsageError) or (error.exit_code == 4 and not isinstance(error, PassError)):
                 raise
+            if automatic and isinstance(error, GraphError):  # the model's own fault, seen with its types at hand
+                raise
             raise self._failure(pass_, g, error.code, error.message, error.node, done) from error
         except Exception as error:
             _undo(rewriter, order)
@@ -163,7 +167,7 @@ class PassManager:
 
     def _verify(self, pass_: Pass, g: Graph, touched: list[int], before: Graph | None, ctx: Context) -> None:
         if before is None:
-            verify(g, touched)
+            verify(g, None if Fact.TYPED in pass_.ensures else touched)
             return
         verify(g)
         for fact in sorted(pass_.ensures):

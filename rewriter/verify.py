@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 from coregraft.rewriter.errors import GraphError
-from coregraft.rewriter.graph import Graph, Op
+from coregraft.rewriter.graph import Graph
+from coregraft.rewriter.legal import check_schema, check_types
+from coregraft.rewriter.opset import INTERNAL_OPSET
 from coregraft.rewriter.types import DType, TensorType
-
-#: Ops that onnxruntime puts into ai.onnx, which has no schema for them.
-_FOREIGN = frozenset({"SimplifiedLayerNormalization"})
 
 
 def verify(g: Graph, ops: Iterable[int] | None = None) -> None:
     """Check that a graph is sound: operand tuples and adjacency agree, every operand is defined, nothing is defined
     twice, no cycle, outputs exist, constants have the bytes of their type, captures are exactly what the bodies
-    read from outside, and ops of ai.onnx exist at the stamped opset with a legal number of operands.
+    read from outside, and ops are what their schemas at the stamped opset allow (:mod:`~coregraft.rewriter.legal`).
 
     Args:
         ops: look only at these ops, their operands and results, and the ops next to them; cycles and the parts
@@ -25,9 +22,10 @@ def verify(g: Graph, ops: Iterable[int] | None = None) -> None:
 
     Raises:
         GraphError: ``adjacency``, ``value-undefined``, ``value-redefined``, ``graph-cycle``, ``initializer-size``,
-            ``initializer-type``, ``captures``, ``domain-unknown``, ``op-unknown`` or ``op-arity``; ``node`` says where.
+            ``initializer-type``, ``captures``, or what :mod:`~coregraft.rewriter.legal` finds; ``node`` says where.
     """
-    _verify(g, g.opsets, frozenset(g.functions), frozenset(), None if ops is None else list(ops))
+    opsets = {"": INTERNAL_OPSET, **g.opsets}  # without a stamp, ops of ai.onnx are of the form that passes give them
+    _verify(g, opsets, frozenset(g.functions), frozenset(), None if ops is None else list(ops))
     if ops is None:
         for key, body in g.functions.items():
             if isinstance(body, Graph):
@@ -86,40 +84,9 @@ def _check_op(
     if tuple(sorted(free)) != op.captures:
         raise GraphError("captures", f"the bodies read {sorted(free)}, listed are {list(op.captures)}", node=op.label)
     if (op.domain, op.type, op.overload) not in functions:
-        _check_schema(op, opsets)
-
-
-def _check_schema(op: Op, opsets: Mapping[str, int]) -> None:
-    if op.domain not in opsets and op.domain != "coregraft":
-        raise GraphError("domain-unknown", f'no opset is imported for the domain "{op.domain}"', node=op.label)
-    if op.domain or op.type in _FOREIGN:
-        return
-    schema = _schema(op.type, opsets[""])
-    if schema is None:
-        raise GraphError("op-unknown", f"ai.onnx has no {op.type} at opset {opsets['']}", node=op.label)
-    (least, most), (least_out, most_out), required = schema
-    if not least <= len(op.inputs) <= most or not least_out <= len(op.outputs) <= most_out:
-        raise GraphError(
-            "op-arity", f"{len(op.inputs)} operands and {len(op.outputs)} results; "
-            f"legal are {least} to {most} and {least_out} to {most_out}", node=op.label,
-        )  # fmt: skip
-    for i, value in enumerate(op.inputs[:required]):
-        if not value:
-            raise GraphError("op-arity", f"operand {i} must not be left out", node=op.label)
-
-
-@functools.cache
-def _schema(op_type: str, opset: int) -> tuple[tuple[int, int], tuple[int, int], int] | None:
-    """Bounds of the operands and of the results of an op, and how many operands there must be; None: no such op."""
-    from onnx import defs
-
-    try:
-        schema: Any = defs.get_schema(op_type, opset, "")
-    except defs.SchemaError:
-        return None
-    single = defs.OpSchema.FormalParameterOption.Single
-    required = sum(1 for formal in schema.inputs if formal.option == single)
-    return (schema.min_input, schema.max_input), (schema.min_output, schema.max_output), required
+        check_schema(op, opsets)
+        kinds = {v: g.tensor_type(v) for v in op.inputs if v}
+        check_types(op, {v: k.dtype for v, k in kinds.items() if k is not None and k.dtype}, opsets)
 
 
 def _check_value(

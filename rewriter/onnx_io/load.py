@@ -238,13 +238,15 @@ class _Reader:
             if info.name in outs:
                 raise InputError("value-redefined", f'the output "{info.name}" is listed twice')
             outs[info.name] = info.name
-            _set_type(nodes[info.name], info)
+            if info.name not in declared and nodes[info.name]["const"] is None:  # what those are is known
+                _set_type(nodes[info.name], info)
         g.set_outputs(outs)
         listed = []
         for info in proto.value_info:
             if info.name not in nodes:
                 add(info.name, None, None)
-            _set_type(nodes[info.name], info)
+            if info.name not in declared:
+                _set_type(nodes[info.name], info)
             listed.append(info.name)
         if listed:
             g.graph["value_info"] = tuple(listed)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from types import MappingProxyType
 
-from coregraft.rewriter.errors import UsageError
+from coregraft.rewriter.errors import GraphError, UsageError
 from coregraft.rewriter.graph import Graph
 from coregraft.rewriter.shapes import Inference, Mismatch, dim_expr
 from coregraft.rewriter.types import Dim, TensorType
@@ -36,12 +36,14 @@ def pin_dims(g: Graph, dims: Mapping[str, int], shapes: Mapping[str, tuple[int, 
     Raises:
         UsageError: ``dim-unknown`` for a name no input has, ``input-unknown`` for an input that is not there,
             ``shape-conflict`` when sizes contradict each other, the model's inputs, or an op of the model.
+        GraphError: ``shape-mismatch`` when an op of the model cannot run, whatever the sizes.
     """
     sizes = _checked(g, dims)
     for name, shape in shapes.items():
         _bind(g, name, shape, sizes)
     known = {name: size for name, size in sizes.items() if dim_expr.parse(name) == dim_expr.symbol(name)}
-    broken = {mismatch.op for mismatch in _inferred(g)}  # before any size was fixed: not the caller's doing
+    for mismatch in _inferred(g):  # before any size was fixed: not the caller's doing
+        raise GraphError("shape-mismatch", f"an op cannot run: {mismatch.problem}", node=mismatch.op)
     for value in g.inputs:
         kind = g.tensor_type(value)
         if value in shapes and kind is not None:
@@ -49,10 +51,9 @@ def pin_dims(g: Graph, dims: Mapping[str, int], shapes: Mapping[str, tuple[int, 
             g.nodes[value]["type"] = TensorType(kind.dtype, tuple(shapes[value]))
     _substitute(g, sizes, known)
     for mismatch in _inferred(g):
-        if mismatch.op not in broken:
-            problem = f"with these sizes an op cannot run: {mismatch.problem}"
-            hint = "Give the sizes that the model was made for."
-            raise UsageError("shape-conflict", problem, node=mismatch.op, hint=hint)
+        problem = f"with these sizes an op cannot run: {mismatch.problem}"
+        hint = "Give the sizes that the model was made for."
+        raise UsageError("shape-conflict", problem, node=mismatch.op, hint=hint)
 
 
 def _checked(g: Graph, dims: Mapping[str, int]) -> dict[str, int]:

@@ -123,7 +123,7 @@ def as_shape(site: Site, i: int) -> list[Known] | None:
     """Operand ``i`` as a shape: its content, else as many unknown dims as it has elements."""
     content = site.content(i)
     if content is not None and content.ndim == 1:
-        return list(content)
+        return [x if isinstance(x, (int, Poly)) else None for x in content]  # floats: of an op that is none of ONNX's
     length = site.shape(i)
     return [None] * length[0] if length and len(length) == 1 and isinstance(length[0], int) and length[0] < 64 else None
 

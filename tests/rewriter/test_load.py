@@ -172,6 +172,16 @@ def test_external_data_is_mapped(tmp_path: Path) -> None:
     assert const is not None and const.numpy().tolist() == [3, 4]
 
 
+def test_an_output_that_is_an_input_too_keeps_the_type_of_the_input() -> None:
+    """Or of the constant that it is: files declare less of outputs."""
+    model = model_of([RELU], outputs=["y"], initializers=[numpy_helper.from_array(np.ones(2, np.int64), "w")])
+    for name in ("x", "w"):
+        model.graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, None))
+    g = load(model)
+    assert g.type_of("x") == TensorType(DType.FLOAT, load(model_of([RELU])).tensor_type("x").shape)  # type: ignore[union-attr]
+    assert g.type_of("w") == TensorType(DType.INT64, (2,))
+
+
 def test_a_file_out_of_order_is_sorted() -> None:
     nodes = [helper.make_node("Abs", ["a"], ["y"]), helper.make_node("Neg", ["x"], ["a"])]
     g = from_model(model_of(nodes))

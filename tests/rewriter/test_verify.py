@@ -99,8 +99,8 @@ def unknown_op(g: Graph) -> None:
 
 
 def later_op(g: Graph) -> None:
-    g.set_opsets({"": 13})
-    edit(g, "Relu", type="Gelu")
+    g.set_opsets({"": 24})
+    edit(g, "Relu", type="BitCast")
 
 
 def too_many_operands(g: Graph) -> None:
