@@ -59,4 +59,15 @@ def transformed(op: OpBuilder, values: Any, how: str) -> Any:
         there = op.Not(op.Equal(values, scalar(op, 0, values)))
         exps = op.Where(there, op.Exp(op.Sub(values, op.ReduceMax(values, ints(op, [1])))), scalar(op, 0, values))
         return op.Div(exps, op.ReduceSum(exps, ints(op, [1])))
-    return NoMatch("post_transform {} has no plain form", how)
+    if how == "PROBIT":
+        return _probit(op, values)
+    return NoMatch("post_transform {} is not known", how)
+
+
+def _probit(op: OpBuilder, values: Any) -> Any:
+    """The inverse of the normal distribution by the approximation of its error function that onnxruntime uses."""
+    x = op.Sub(op.Mul(values, 2.0), scalar(op, 1, values))
+    log = op.Log(op.Mul(op.Sub(scalar(op, 1, x), x), op.Add(x, scalar(op, 1, x))))
+    v = op.Add(op.Mul(log, 0.5), scalar(op, 2 / (3.14159 * 0.147), x))
+    root = op.Sqrt(op.Sub(op.Mul(v, v), op.Mul(log, 1 / 0.147)))
+    return op.Mul(op.Mul(op.Sign(x), op.Sqrt(op.Sub(root, v))), 1.41421356)

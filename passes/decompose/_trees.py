@@ -13,8 +13,8 @@ from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
-from coregraft.passes.decompose._base import Decomposition, ints, need
-from coregraft.passes.decompose._classes import transformed
+from coregraft.passes.decompose._base import Decomposition, ints, need, scalar
+from coregraft.passes.decompose._classes import as_float, transformed
 from coregraft.rewriter.passes import Equivalence, NoMatch, OpBuilder, OpView
 from coregraft.rewriter.types import Array, DType
 
@@ -24,6 +24,7 @@ _COMPARE = {
     "BRANCH_GTE": "GreaterOrEqual",
     "BRANCH_GT": "Greater",
     "BRANCH_EQ": "Equal",
+    "BRANCH_NEQ": "Equal",  # and not
 }
 
 
@@ -38,20 +39,23 @@ class Ensemble:
     """The trees as arrays, padded to the largest one.
 
     Attributes:
-        mode: the ONNX op of every comparison.
+        modes: [trees, nodes], how each node compares.
         features, thresholds, missing: [trees, nodes]; missing: whether NaN goes the true way.
         turns: [trees, nodes, leaves], 1, -1 or 0.
         counts: [trees, 1, leaves]: true turns of each path; a leaf that is padding has a count that is never reached.
         values: [trees, leaves, targets]: what each leaf adds.
+        speaks: [trees, 1, targets]: whether the leaves of a tree add anything to a target; None where some do and some
+            do not.
     """
 
-    mode: str
+    modes: Array
     features: Array
     thresholds: Array
     missing: Array
     turns: Array
     counts: Array
     values: Array
+    speaks: Array | None
 
 
 @dataclass(frozen=True)
@@ -65,24 +69,30 @@ class TreeRule(Decomposition):
 
     def ensemble(self, node: OpView, lists: Attributes, prefix: str, targets: int) -> Ensemble | NoMatch:
         """The trees of an op; ``lists`` is the op, or what stands in the place of its attributes."""
-        if need(node, 0).dtype is not DType.FLOAT:
-            return NoMatch("its input is not fp32")
+        if need(node, 0).dtype is DType.DOUBLE:
+            return NoMatch("its input is compared in double precision")
         return read(lists, prefix, targets, self.max_elements)
 
     def regression(self, op: OpBuilder, node: OpView, lists: Attributes, aggregate: str, how: str) -> Any:
         """What the trees say together, beside the base values, transformed."""
         targets = node.attr("n_targets") or 1
         base = lists.attr("base_values") or (0.0,) * targets
-        if aggregate not in ("SUM", "AVERAGE"):
-            return NoMatch("aggregate_function is {}", aggregate)
         if len(base) != targets:
             return NoMatch("{} base values for {} targets", len(base), targets)
+        if how not in ("NONE", "PROBIT") and targets == 1:
+            return NoMatch("post_transform {} of one target is left out by onnxruntime", how)
+        if any(base) and scored_always(lists, "target") != set(range(targets)):
+            return NoMatch("the base value of a target that no leaf may speak of is left out by onnxruntime")
         ensemble = self.ensemble(node, lists, "target", targets)
         if isinstance(ensemble, NoMatch):
             return ensemble
         if aggregate == "AVERAGE":
             ensemble = replace(ensemble, values=ensemble.values / np.float32(len(ensemble.values)))
-        return transformed(op, scores(op, node, ensemble, base), how)
+        if aggregate in ("MIN", "MAX"):
+            found = extremes(op, node, ensemble, aggregate)
+        else:
+            found = op.ReduceSum(said(op, node, ensemble), ints(op, [0]), keepdims=0)
+        return found if isinstance(found, NoMatch) else transformed(op, raised(op, found, base), how)
 
 
 def read(node: Attributes, prefix: str, targets: int, max_elements: int) -> Ensemble | NoMatch:
@@ -91,8 +101,8 @@ def read(node: Attributes, prefix: str, targets: int, max_elements: int) -> Ense
         return NoMatch("its values are doubles")
     modes = [str(m) for m in node.attr("nodes_modes") or ()]
     kinds = sorted(set(modes) - {"LEAF"})
-    if len(kinds) > 1 or any(k not in _COMPARE for k in kinds):
-        return NoMatch("its nodes compare in more than one way: {}", ", ".join(kinds))
+    if any(k not in _COMPARE for k in kinds):
+        return NoMatch("its nodes compare in a way that is not known: {}", ", ".join(kinds))
     broken = _malformed(node, prefix, targets)
     if broken is not None:
         return NoMatch("its trees are malformed: {}", broken)
@@ -116,18 +126,20 @@ def read(node: Attributes, prefix: str, targets: int, max_elements: int) -> Ense
         )
     shape = (len(paths), n_nodes)
     found = Ensemble(
-        _COMPARE[kinds[0]] if kinds else "LessOrEqual",
+        np.full(shape, kinds[0] if kinds else "BRANCH_LEQ", "<U16"),
         np.zeros(shape, np.int64),
         np.zeros(shape, np.float32),
         np.zeros(shape, bool),
         np.zeros((*shape, n_leaves), np.float32),
         np.full((len(paths), 1, n_leaves), n_nodes + 1, np.float32),
         np.zeros((len(paths), n_leaves, targets), np.float32),
+        _speaks(node, prefix, paths, keys, targets),
     )
     tracks = node.attr("nodes_missing_value_tracks_true") or (0,) * len(keys)
     for t, tree in enumerate(paths):
         column = {i: n for n, i in enumerate(nodes[tree])}
         for i, n in column.items():
+            found.modes[t, n] = modes[i]
             found.features[t, n] = node.attr("nodes_featureids")[i]
             found.thresholds[t, n] = node.attr("nodes_values")[i]
             found.missing[t, n] = bool(tracks[i])
@@ -137,6 +149,32 @@ def read(node: Attributes, prefix: str, targets: int, max_elements: int) -> Ense
             found.counts[t, 0, leaf] = sum(turn > 0 for _, turn in path)
             found.values[t, leaf] = weights.get(keys[index], 0)
     return found
+
+
+def _speaks(node: Attributes, prefix: str, paths: Any, keys: Any, targets: int) -> Array | None:
+    spoken = set(zip(*(node.attr(f"{prefix}_{what}") for what in ("treeids", "nodeids", "ids")), strict=True))
+    found = np.zeros((len(paths), 1, targets), bool)
+    for t, (tree, leaves) in enumerate(paths.items()):
+        for target in range(targets):
+            does = {(tree, keys[index][1], target) in spoken for index, _ in leaves}
+            if len(does) > 1:
+                return None
+            found[t, 0, target] = does.pop()
+    return found
+
+
+def scored_always(lists: Attributes, prefix: str) -> set[int]:
+    """The targets that get a score from every row: those for which all leaves of one tree have a weight."""
+    leaves: dict[int, set[int]] = {}
+    columns = (lists.attr(f"nodes_{what}") for what in ("treeids", "nodeids", "modes"))
+    for tree, leaf, mode in zip(*columns, strict=True):
+        if mode == "LEAF":
+            leaves.setdefault(tree, set()).add(leaf)
+    weighed: dict[tuple[int, int], set[int]] = {}
+    columns = (lists.attr(f"{prefix}_{what}") for what in ("treeids", "nodeids", "ids"))
+    for tree, leaf, target in zip(*columns, strict=True):
+        weighed.setdefault((tree, target), set()).add(leaf)
+    return {target for (tree, target), there in weighed.items() if leaves[tree] <= there}
 
 
 def _malformed(node: Attributes, prefix: str, targets: int) -> str | None:
@@ -180,17 +218,50 @@ def _leaves(root: int, keys: Any, modes: Any, fan: Any, place: Any) -> Any:
 
 
 def scores(op: OpBuilder, node: OpView, ensemble: Ensemble, base: Sequence[float]) -> Any:
-    """The sum of what the trees say, [rows, targets]."""
-    x = need(node, 0)
+    """The sum of what the trees say, and the base values, [rows, targets]."""
+    return raised(op, op.ReduceSum(said(op, node, ensemble), ints(op, [0]), keepdims=0), base)
+
+
+def extremes(op: OpBuilder, node: OpView, ensemble: Ensemble, which: str) -> Any:
+    """The least or greatest (``which``: MIN, MAX) of what the trees say, [rows, targets]."""
+    if ensemble.speaks is None or not ensemble.speaks.any(0).all():
+        return NoMatch("aggregate_function is {}, and some leaves or trees say nothing of a target", which)
+    values = said(op, node, ensemble)
+    if not ensemble.speaks.all():
+        beyond = float(np.finfo(np.float32).max) * (1 if which == "MIN" else -1)
+        values = op.Where(op.const(ensemble.speaks), values, scalar(op, beyond, values))
+    reduce = op.ReduceMin if which == "MIN" else op.ReduceMax
+    return reduce(values, ints(op, [0]), keepdims=0)
+
+
+def raised(op: OpBuilder, values: Any, base: Sequence[float]) -> Any:
+    """Values [rows, targets] with the base values added."""
+    return op.Add(values, op.const(np.array(base, np.float32))) if any(base) else values
+
+
+def said(op: OpBuilder, node: OpView, ensemble: Ensemble) -> Any:
+    """What each tree says: [trees, rows, targets]."""
     trees, nodes = ensemble.features.shape
-    picked = op.Gather(x, op.const(ensemble.features.ravel()), axis=1)
-    compare: Callable[..., Any] = getattr(op, ensemble.mode)
-    hits = compare(picked, op.const(ensemble.thresholds.reshape(1, -1)))
+    picked = op.Gather(as_float(op, node), op.const(ensemble.features.ravel()), axis=1)
+    hits = _hits(op, picked, ensemble)
     if ensemble.missing.any():
         hits = op.Or(hits, op.And(op.IsNaN(picked), op.const(ensemble.missing.reshape(1, -1))))
     by_tree = op.Transpose(op.Reshape(op.Cast(hits, to=int(DType.FLOAT)), ints(op, [-1, trees, nodes])), perm=[1, 0, 2])
     reached = op.Cast(
         op.Equal(op.MatMul(by_tree, op.const(ensemble.turns)), op.const(ensemble.counts)), to=int(DType.FLOAT)
     )
-    total = op.ReduceSum(op.MatMul(reached, op.const(ensemble.values)), ints(op, [0]), keepdims=0)
-    return op.Add(total, op.const(np.array(base, np.float32))) if any(base) else total
+    return op.MatMul(reached, op.const(ensemble.values))
+
+
+def _hits(op: OpBuilder, picked: Any, ensemble: Ensemble) -> Any:
+    """Which comparisons come out true, [rows, trees * nodes]: of each kind for all nodes, and then those meant."""
+    modes, thresholds = ensemble.modes.reshape(1, -1), op.const(ensemble.thresholds.reshape(1, -1))
+    kinds = sorted(set(modes.ravel().tolist()))
+    found: Any = None
+    for kind in kinds:
+        compare: Callable[..., Any] = getattr(op, _COMPARE[kind])
+        hits = compare(picked, thresholds)
+        hits = op.Not(hits) if kind == "BRANCH_NEQ" else hits
+        hits = op.And(hits, op.const(modes == kind)) if len(kinds) > 1 else hits
+        found = hits if found is None else op.Or(found, hits)
+    return found

@@ -20,9 +20,9 @@ class DecomposeLinearClassifier(Decomposition):
     ------------
     ``x @ coefficientsᵀ + intercepts``; the label of the greatest score wins. A single score belongs to the second of
     two labels, which wins where it is positive; the first one's is 1 less the score, after LOGISTIC where that is the
-    ``post_transform``, as in onnxruntime. More scores are transformed by NONE, LOGISTIC, SOFTMAX or SOFTMAX_ZERO.
-    ``multi_class`` changes nothing, as in onnxruntime. Labels that are strings and PROBIT are refused; other inputs
-    are cast to fp32 first. Fires where the target has no lowering for the op.
+    ``post_transform``, as in onnxruntime. More scores are transformed by any ``post_transform``. ``multi_class``
+    changes nothing, as in onnxruntime. Labels that are strings, and PROBIT of a single score are refused; other
+    inputs are cast to fp32 first. Fires where the target has no lowering for the op.
 
     Why it matters
     --------------
@@ -57,8 +57,8 @@ class DecomposeLinearClassifier(Decomposition):
             return NoMatch("its coefficients are not so many for each intercept")
         if len(intercepts) != len(labels) and (len(intercepts), len(labels)) != (1, 2):
             return NoMatch("{} scores for {} labels", len(intercepts), len(labels))
-        if how == "PROBIT":
-            return NoMatch("post_transform PROBIT has no plain form")
+        if how == "PROBIT" and len(intercepts) == 1:
+            return NoMatch("post_transform PROBIT of a single score has no plain form")
         weights = coefficients.reshape(len(intercepts), -1).T
         products = op.MatMul(_classes.as_float(op, node), op.const(np.ascontiguousarray(weights)))
         scores = op.Add(products, op.const(np.array(intercepts, np.float32)))

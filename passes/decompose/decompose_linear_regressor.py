@@ -18,8 +18,9 @@ class DecomposeLinearRegressor(Decomposition):
 
     What it does
     ------------
-    ``x @ coefficientsᵀ + intercepts`` for any number of targets; other types are cast to fp32 first. A
-    ``post_transform`` other than NONE is refused. Fires where the target has no lowering for the op.
+    ``x @ coefficientsᵀ + intercepts`` for any number of targets, and the ``post_transform`` of several, which
+    onnxruntime leaves out for one (PROBIT excepted): that is refused. Other types are cast to fp32 first. Fires where
+    the target has no lowering for the op.
 
     Why it matters
     --------------
@@ -45,9 +46,13 @@ class DecomposeLinearRegressor(Decomposition):
     when_unsupported: ClassVar[bool] = True
 
     def build(self, op: OpBuilder, node: OpView) -> Any:
-        if node.attr("post_transform") != "NONE" or not node.attr("coefficients"):
-            return NoMatch("it has a post_transform or no coefficients")
-        weights = np.array(node.attr("coefficients"), np.float32).reshape(node.attr("targets"), -1)
+        if not node.attr("coefficients"):
+            return NoMatch("it has no coefficients")
+        targets, how = node.attr("targets"), node.attr("post_transform")
+        if targets == 1 and how not in ("NONE", "PROBIT"):
+            return NoMatch("post_transform {} of one target is left out by onnxruntime", how)
+        weights = np.array(node.attr("coefficients"), np.float32).reshape(targets, -1)
         y = op.MatMul(_classes.as_float(op, node), op.const(np.ascontiguousarray(weights.T)))
         intercepts = node.attr("intercepts") or ()
-        return op.Add(y, op.const(np.array(intercepts, np.float32))) if intercepts else y
+        y = op.Add(y, op.const(np.array(intercepts, np.float32))) if intercepts else y
+        return _classes.transformed(op, y, how)

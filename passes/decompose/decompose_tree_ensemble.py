@@ -32,10 +32,10 @@ class DecomposeTreeEnsemble(TreeRule):
     ------------
     Numbers the nodes and leaves of each tree anew, from its root down, and goes on as with a TreeEnsembleRegressor:
     all comparisons of all trees are one Gather and one comparison; a MatMul with the paths tells which leaf each row
-    reaches, another one adds up what the leaves say. Honours SUM and AVERAGE, missing values and ``post_transform``
-    NONE and SOFTMAX_ZERO; 1 and 2 are refused, since they are SOFTMAX and LOGISTIC to ONNX and the other way round to
-    onnxruntime. The input must be fp32 and all nodes compare the same way; set membership (BRANCH_MEMBER) is refused.
-    Fires where the target has no lowering for the op.
+    reaches, another one tells what the leaves say. Honours ``aggregate_function``, missing values, comparisons of
+    all kinds and ``post_transform`` NONE and, of several targets, SOFTMAX_ZERO; 1 and 2 are refused, since they are
+    SOFTMAX and LOGISTIC to ONNX and the other way round to onnxruntime. So are double inputs and set membership
+    (BRANCH_MEMBER). Fires where the target has no lowering for the op.
 
     Why it matters
     --------------

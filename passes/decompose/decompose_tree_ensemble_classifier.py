@@ -22,8 +22,8 @@ class DecomposeTreeEnsembleClassifier(_trees.TreeRule):
     reaches, another one adds up what the leaves say. Labels and probabilities follow onnxruntime: with two labels and
     weights for one of them, the score is compared with 0.5 where all weights are positive, with 0 otherwise; with
     more labels the greatest score wins. Honours ``base_values``, missing values and ``post_transform`` NONE, SOFTMAX,
-    LOGISTIC and SOFTMAX_ZERO. The labels must be integers, the input fp32, and all nodes compare the same way. Fires
-    where the target has no lowering for the op.
+    LOGISTIC, SOFTMAX_ZERO and PROBIT. The labels must be integers; double inputs are refused, others cast to fp32.
+    Fires where the target has no lowering for the op.
 
     Why it matters
     --------------
@@ -62,7 +62,8 @@ class DecomposeTreeEnsembleClassifier(_trees.TreeRule):
             return self._binary(op, node, labels, ensemble, sorted(ids)[0], base, bool((weights >= 0).all()), how)
         if len(labels) == 2:
             return NoMatch("two labels with weights for both, which runtimes read in different ways")
-        certain = len(labels) > 2 and (len(base) == len(labels) or _scored_always(node) == set(range(len(labels))))
+        always = _trees.scored_always(node, "class")
+        certain = len(labels) > 2 and (len(base) == len(labels) or always == set(range(len(labels))))
         if not certain and (len(ids) < len(labels) or (weights < 0).any()):
             return NoMatch("whether a label that no leaf speaks of can win is left open")
         values = _trees.scores(op, node, ensemble, base or [0.0] * len(labels))
@@ -84,17 +85,3 @@ class DecomposeTreeEnsembleClassifier(_trees.TreeRule):
             return NoMatch("post_transform {} of a single score has no plain form", how)
         other = op.Sub(scalar(op, 1, score), score) if positive else op.Neg(score)
         return _classes.results(node, label, op.Concat(other, score, axis=1))
-
-
-def _scored_always(node: OpView) -> set[int]:
-    """The classes that get a score from every row: those for which all leaves of one tree have a weight."""
-    leaves: dict[int, set[int]] = {}
-    lists = (node.attr(f"nodes_{what}") for what in ("treeids", "nodeids", "modes"))
-    for tree, leaf, mode in zip(*lists, strict=True):
-        if mode == "LEAF":
-            leaves.setdefault(tree, set()).add(leaf)
-    weighed: dict[tuple[int, int], set[int]] = {}
-    lists = (node.attr(f"class_{what}") for what in ("treeids", "nodeids", "ids"))
-    for tree, leaf, label in zip(*lists, strict=True):
-        weighed.setdefault((tree, label), set()).add(leaf)
-    return {label for (tree, label), there in weighed.items() if leaves[tree] <= there}

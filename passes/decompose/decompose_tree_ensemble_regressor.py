@@ -16,9 +16,11 @@ class DecomposeTreeEnsembleRegressor(TreeRule):
     What it does
     ------------
     All comparisons of all trees are one Gather and one comparison; a MatMul with the paths tells which leaf each row
-    reaches, another one adds up what the leaves say. Honours ``aggregate_function`` SUM and AVERAGE, ``base_values``,
-    missing values and ``post_transform`` NONE, SOFTMAX, LOGISTIC and SOFTMAX_ZERO. The input must be fp32 and all nodes
-    compare the same way. Fires where the target has no lowering for the op.
+    reaches, another one tells what the leaves say. Honours ``aggregate_function``, ``base_values``, missing values,
+    comparisons of all kinds, and ``post_transform`` of several targets, which onnxruntime leaves out for one (PROBIT
+    excepted): that is refused. So are base values of a target that no leaf may speak of, which it leaves out too, and
+    double inputs; others are cast to fp32. Fires where the target has no lowering
+    for the op.
 
     Why it matters
     --------------

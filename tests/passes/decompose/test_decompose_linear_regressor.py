@@ -38,6 +38,19 @@ def test_options(harness: Any, dtype: Any, targets: int, intercepts: bool) -> No
     np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("how", ["LOGISTIC", "SOFTMAX", "SOFTMAX_ZERO", "PROBIT"])
+@pytest.mark.parametrize("targets", [1, 2])
+def test_transforms(harness: Any, how: str, targets: int) -> None:
+    if targets == 1 and how != "PROBIT":
+        return  # declined, see below
+    rng = np.random.default_rng(0)
+    g, feeds = harness.graph(
+        "LinearRegressor", [rng.random((5, 3)).astype(np.float32)], domain="ai.onnx.ml", post_transform=how,
+        coefficients=Floats((rng.random(3 * targets) / 3).tolist()), targets=targets,
+    )  # fmt: skip
+    harness.same(RULE, g, feeds, rtol=1e-4, atol=1e-5)
+
+
 def test_declines_a_transform(harness: Any) -> None:
     g, _ = harness.graph(
         "LinearRegressor",

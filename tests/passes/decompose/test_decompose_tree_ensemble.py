@@ -35,7 +35,7 @@ def ensemble(harness: Any, mode: int = 0, **more: Any) -> Any:
     return g, feeds
 
 
-@pytest.mark.parametrize("mode", range(5))
+@pytest.mark.parametrize("mode", range(6))
 def test_modes(harness: Any, mode: int) -> None:
     g, feeds = ensemble(harness, mode, aggregate_function=1)
     harness.same(RULE, g, feeds)
@@ -57,7 +57,7 @@ def test_transforms_and_missing_values(harness: Any, how: int) -> None:
         ({"nodes_truenodeids": (0, 0, 3)}, "max-elements"),
         ({"nodes_featureids": (0, 1)}, "differ in length"),
         ({"tree_roots": ()}, "no trees"),
-        ({"aggregate_function": 2}, "aggregate_function is MIN"),
+        ({"aggregate_function": 2, "leaf_targetids": (0, 1, 1, 0)}, "aggregate_function is MIN"),
         ({"post_transform": 1}, "number SOFTMAX and LOGISTIC differently"),
     ],
 )

@@ -184,8 +184,12 @@ def test_declines(harness: Any) -> None:
         "TreeEnsembleClassifier", [rows()], outputs=2, domain="ai.onnx.ml", classlabels_int64s=(0, 1), **lone
     )
     harness.declines(DecomposeTreeEnsembleClassifier(max_elements=10), g, "more than max-elements=10")
-    lone["nodes_modes"][0] = "BRANCH_EQ"
-    g, _ = harness.graph(
+
+
+def test_nodes_that_compare_in_two_ways(harness: Any) -> None:
+    lone = ensemble("class", trees=2, depth=3, targets=[0], low=0.0)
+    lone["nodes_modes"][0] = "BRANCH_GT"
+    g, feeds = harness.graph(
         "TreeEnsembleClassifier", [rows()], outputs=2, domain="ai.onnx.ml", classlabels_int64s=(0, 1), **lone
     )
-    harness.declines(RULE, g, "more than one way")
+    harness.same(RULE, g, feeds, rtol=1e-5, atol=1e-6)

@@ -53,9 +53,34 @@ def test_the_leaves_by_hand(harness: Any) -> None:
     assert got.tolist() == [[1, 10], [2, 10], [4, 10], [4, 10]]
 
 
-def test_declines_the_greatest_leaf(harness: Any) -> None:
-    g, _ = harness.graph("TreeEnsembleRegressor", [X], domain="ai.onnx.ml", aggregate_function="MAX", **ATTRS)
-    harness.declines(RULE, g, "aggregate_function is MAX")
+@pytest.mark.parametrize("aggregate", ["MIN", "MAX"])
+@pytest.mark.parametrize("how", ["NONE", "LOGISTIC"])
+def test_the_least_and_the_greatest_leaf(harness: Any, aggregate: str, how: str) -> None:
+    options = {"aggregate_function": aggregate, "post_transform": how, "base_values": Floats([0.5, -1.5])}
+    g, feeds = harness.graph("TreeEnsembleRegressor", [X], domain="ai.onnx.ml", **ATTRS, **options)
+    harness.same(RULE, g, feeds)
+
+
+def test_nodes_that_compare_in_different_ways(harness: Any) -> None:
+    modes = ["BRANCH_NEQ" if mode == "BRANCH_LEQ" else mode for mode in ATTRS["nodes_modes"]]
+    modes[0] = "BRANCH_GT"
+    attrs = {**ATTRS, "nodes_modes": tuple(modes)}
+    g, feeds = harness.graph("TreeEnsembleRegressor", [X], domain="ai.onnx.ml", **attrs)
+    harness.same(RULE, g, feeds)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"target_nodeids": (3, 4, 0), "target_ids": (0, 0, 1), "target_treeids": (0, 0, 1),
+          "target_weights": Floats([2.0, 4.0, 10.0]), "aggregate_function": "MIN"}, "say nothing of a target"),
+        ({"n_targets": 3, "base_values": Floats([1.0, 1.0, 1.0])}, "no leaf may speak of"),
+        ({"n_targets": 1, "target_ids": (0, 0, 0, 0), "post_transform": "LOGISTIC"}, "of one target"),
+    ],
+)  # fmt: skip
+def test_declines_what_runtimes_leave_out(harness: Any, change: dict[str, Any], reason: str) -> None:
+    g, _ = harness.graph("TreeEnsembleRegressor", [X], domain="ai.onnx.ml", **{**ATTRS, **change})
+    harness.declines(RULE, g, reason)
 
 
 @pytest.mark.parametrize(
