@@ -142,12 +142,12 @@ def pads(op: str) -> Iterator[Variant]:
         for mode in (None, "constant", "reflect", "edge", "wrap")[opset < versions(op)[-1] : 4 + (opset >= 19)]:
             attrs = {} if mode is None else {"mode": mode}
             rows = (*_PADS, *(_BEYOND if mode in ("wrap", "edge") else ()))
-            for shape, amounts in some(op, opset, rows, 3):
+            for shape, amounts in some(op, opset, rows, 2):
                 if opset < 11:
                     yield Variant(opset, [data(*shape)], {**attrs, "pads": amounts})
                 else:
                     yield Variant(opset, [data(*shape), ints(*amounts)], attrs, constants=(1,))
-            if opset >= 11:
+            if opset >= 11 and mode in some(op, opset, ("constant", None, "wrap", "edge", "reflect"), 2):
                 yield from _padded_by_operands(op, opset, attrs)
         if opset < 11:
             yield Variant(opset, [data(2, 3)], {"pads": (1, 0, 0, 1), "value": 1.5})
