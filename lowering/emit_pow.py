@@ -85,19 +85,32 @@ def _of_integers(b: Emitter, op: Op, x: Any, y: Any) -> Any:
 def _signed(b: Emitter, op: Op, x: Any, y: Any, shape: tuple[int, ...]) -> Any:
     """``pow`` of ``|x|``; where x is negative, with the sign that a whole y gives it, or NaN. Infinity is even."""
     mb = b.mb
-    zero, half, one, two, nan = (like(x, v)[()] for v in (0, 0.5, 1, 2, np.nan))
     size = _pow(b, mb.abs(x=x), y)
+    sign = _computed_sign(b, x, y) if y.val is None else like(x, _sign(y.val))
+    negative = broadcast_to(b, mb.less(x=x, y=like(x, 0)), shape)
+    return mb.select(cond=negative, a=mb.mul(x=size, y=sign), b=size, name=b.name(op))
+
+
+def _sign(y: Any) -> Any:
+    """The sign of a negative number to the power y. Not left to coremltools: it folds fp16 numbers to fp32 ones."""
+    y = np.asarray(y, np.float64)
+    with np.errstate(invalid="ignore"):  # the remainder of infinity
+        odd = np.mod(y, 2) == 1
+    return np.where(np.floor(y) == y, np.where(odd, -1.0, 1.0), np.nan)
+
+
+def _computed_sign(b: Emitter, x: Any, y: Any) -> Any:
+    mb = b.mb
+    half, one, two, nan = (like(x, v) for v in (0.5, 1, 2, np.nan))
     rest = mb.sub(x=y, y=mb.mul(x=mb.floor(x=mb.mul(x=y, y=half)), y=two))
     sign = mb.sub(x=one, y=mb.mul(x=cast(b, mb.equal(x=rest, y=one), np_type(x)), y=two))
-    sign = mb.select(cond=mb.equal(x=mb.floor(x=y), y=y), a=sign, b=nan)
-    negative = broadcast_to(b, mb.less(x=x, y=zero), shape)
-    return mb.select(cond=negative, a=mb.mul(x=size, y=sign), b=size, name=b.name(op))
+    return mb.select(cond=mb.equal(x=mb.floor(x=y), y=y), a=sign, b=nan)
 
 
 def _pow(b: Emitter, x: Any, y: Any, name: str | None = None) -> Any:
     """``pow``. A neuralnetwork takes one number or a tensor of the run time: exponents are made to look like that."""
     if b.target.format == "neuralnetwork" and y.val is not None and y.rank:
         shape = np.broadcast_shapes(tuple(x.shape), tuple(y.shape))
-        anything, y = broadcast_to(b, b.mb.less(x=x, y=like(x, 0)[()]), shape), broadcast_to(b, y, shape)
+        anything, y = broadcast_to(b, b.mb.less(x=x, y=like(x, 0)), shape), broadcast_to(b, y, shape)
         y = b.mb.select(cond=anything, a=y, b=y)
     return b.mb.pow(x=x, y=y, **named(name))

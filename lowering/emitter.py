@@ -34,7 +34,7 @@ MIL_NAMES: dict[DType, str] = {DType.FLOAT: "fp32", DType.FLOAT16: "fp16", DType
 
 _INT32 = np.iinfo(np.int32)
 #: What coremltools raises when it does not take what it is given.
-_BUILDER_ERRORS = (
+BUILDER_ERRORS = (
     ValueError, TypeError, NotImplementedError, AssertionError, LookupError, AttributeError, ArithmeticError,
 )  # fmt: skip
 
@@ -314,7 +314,7 @@ class Emitter:
             if self._fallback is None or error.code not in _REFUSALS:
                 raise
             result = self._fallback(self, op, error)  # what the emitter has left behind is dead code
-        except _BUILDER_ERRORS as error:
+        except BUILDER_ERRORS as error:
             raise UnsupportedError("lowering-failed", f"{op.label}: {error}", node=op.label) from error
         results = list(result) if isinstance(result, (list, tuple)) else [result]
         for i, output in enumerate(op.outputs):

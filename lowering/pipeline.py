@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from coregraft.lowering.emitter import BUILDER_ERRORS
 from coregraft.lowering.partial import forget_parts
 from coregraft.rewriter.errors import CoregraftError, UnsupportedError, UsageError
 from coregraft.rewriter.target import Target
@@ -100,7 +101,7 @@ def run(program: Any, target: Target, pipeline: str = "short") -> None:
     Raises:
         UsageError: ``pipeline-unknown``.
         CoregraftError: ``coremltools-changed`` when the installed coremltools lacks a pass; ``mil-invalid``.
-        UnsupportedError: as :func:`check`.
+        UnsupportedError: as :func:`check`; ``lowering-failed`` when a pass of coremltools does.
     """
     from coremltools.converters.mil.mil.passes.pass_registry import PASS_REGISTRY
 
@@ -108,7 +109,10 @@ def run(program: Any, target: Target, pipeline: str = "short") -> None:
     for name in passes_for(pipeline, target.format):
         if name not in PASS_REGISTRY:
             raise CoregraftError("coremltools-changed", f"the installed coremltools has no pass {name}")
-        PASS_REGISTRY[name](program)
+        try:
+            PASS_REGISTRY[name](program)
+        except BUILDER_ERRORS as error:
+            raise UnsupportedError("lowering-failed", f"coremltools' pass {name} failed: {error}") from error
     program.validate()
     check(program, target)
 

@@ -116,6 +116,8 @@ POWERS = [
     case("Pow", np.array([2, -3, 4]), np.array(5), constant=(1,)),
     case("Pow", np.array([2, 3, 4]), np.array(0.5, np.float32), constant=(1,)),
     case("Pow", _floats(4, dtype=np.float16), np.float16(2), constant=(1,)),
+    case("Pow", _floats(4, dtype=np.float16), np.float16(1.7), constant=(1,)),
+    case("Pow", np.array([-2, -2, -2, -2], np.float32), np.array([65, 66, 0.3, -np.inf], np.float32), constant=(1,)),
 ]  # fmt: skip
 
 BITS = [

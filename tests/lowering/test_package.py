@@ -16,6 +16,7 @@ from coregraft.lowering.metadata import PREFIX, Metadata, describe
 from coregraft.lowering.program import lower_graph
 from coregraft.rewriter.errors import CoregraftError, UnsupportedError, UsageError
 from coregraft.rewriter.graph import Graph, Op
+from coregraft.rewriter.onnx_io.text import parse
 from coregraft.rewriter.types import Const, DType, TensorType
 
 WEIGHTS = np.arange(48, dtype=np.float32).reshape(3, 16)
@@ -249,6 +250,21 @@ def test_default_is_coremltools_own_list_without_precision() -> None:
     passes = pipeline.passes_for("default", "mlprogram")
     assert "common::fuse_conv_scale" in passes and "mil_backend::fuse_pow2_sqrt" in passes
     assert not any("cast" in name and name.startswith("common::add_") for name in passes)
+
+
+def test_a_pass_of_coremltools_that_fails_is_our_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    from coremltools.converters.mil.mil.passes.pass_registry import PASS_REGISTRY
+
+    class Fails:
+        def __call__(self, program: Any) -> None:
+            raise ValueError("y has dtype fp16")
+
+    name, target = "common::const_elimination", targets.get("iOS17")
+    monkeypatch.setitem(PASS_REGISTRY.passes, name, Fails)
+    g = parse("input x: float[2]\ny: float[2] = Relu(x)\noutput y")
+    with pytest.raises(UnsupportedError, match=f"{name} failed: y has dtype fp16") as caught:
+        pipeline.run(lower_graph(g, target).program, target)
+    assert caught.value.code == "lowering-failed"
 
 
 def test_an_unknown_pipeline() -> None:
