@@ -6,7 +6,7 @@ import dataclasses
 import enum
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -121,6 +121,7 @@ class Context:
         counts: statistics of the running pass: rules fired, anything it counts itself.
         notes: remarks for the report.
         declined: reasons for which rules did not fire, counted; filled in checked mode only.
+        present: (domain, type) of all ops as the pass finds the graph, those in bodies too; None when nobody counted.
     """
 
     target: Target = field(default_factory=Target.any)
@@ -130,6 +131,7 @@ class Context:
     counts: Counter[str] = field(default_factory=Counter)
     notes: list[str] = field(default_factory=list)
     declined: Counter[str] = field(default_factory=Counter)
+    present: Set[tuple[str, str]] | None = None
     _rewriters: dict[int, Rewriter] = field(default_factory=dict, repr=False)
 
     def rewriter(self, g: Graph) -> Rewriter:
@@ -164,10 +166,6 @@ class Context:
         """Leave a remark for the report."""
         if text not in self.notes:
             self.notes.append(text)
-
-    def changed(self, g: Graph) -> bool:
-        """Whether the running pass has changed the graph so far, by the rewriter's events."""
-        return self.rewriter(g).changed
 
     def events(self) -> Counter[str]:
         """All events of the running pass, those in bodies included."""

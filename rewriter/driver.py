@@ -125,8 +125,11 @@ def rewrite_greedily(g: Graph, rules: Sequence[Rule], ctx: Context, *, into_bodi
     Raises:
         PassError: ``rewrite-budget``, when more than 10 rewrites an op took place; names the rules that fired most.
     """
+    index, rw = RuleIndex(rules), ctx.rewriter(g)
+    if ctx.present is not None and not rw.changed and ctx.present.isdisjoint(index.table):
+        return 0
     with collector_off():
-        return _run(g, RuleIndex(rules), ctx, ctx.rewriter(g), into_bodies)
+        return _run(g, index, ctx, rw, into_bodies)
 
 
 def _run(g: Graph, index: RuleIndex, ctx: Context, rw: Rewriter, into_bodies: bool) -> int:

@@ -9,8 +9,7 @@ mutations are undone and a reproducer bundle is written.
 from __future__ import annotations
 
 import time
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -97,12 +96,13 @@ class PassManager:
     def run_in_place(self, g: Graph) -> PipelineResult:
         """As :meth:`run`, on the graph itself."""
         reports: list[PassReport] = []
+        census = _Census(g)
         with collector_off():
             verify(g)
             for pass_, automatic in self._schedule:
                 if automatic and facts.violated(next(iter(pass_.ensures)), g) is None:
                     continue
-                report = self._run_one(pass_, g, automatic, reports)
+                report, census = self._run_one(pass_, g, automatic, reports, census)
                 reports.append(report)
                 if self.after_pass is not None:
                     self.after_pass(report, g)
@@ -120,21 +120,23 @@ class PassManager:
         """
         g = graph.copy()
         found: list[Finding] = []
+        census = _Census(g)
         for pass_, automatic in self._schedule:
             if automatic and facts.violated(next(iter(pass_.ensures)), g) is None:
                 continue
             if pass_.code:
-                found.extend(pass_.check(g, self._context(pass_)))
-            self._run_one(pass_, g, automatic, [])
+                found.extend(pass_.check(g, self._context(pass_, census)))
+            census = self._run_one(pass_, g, automatic, [], census)[1]
         return list(dict.fromkeys(found)), g
 
     # ---------------------------------------------------------------- one pass
 
-    def _run_one(self, pass_: Pass, g: Graph, automatic: bool, done: Sequence[PassReport]) -> PassReport:
-        ctx = self._context(pass_)
+    def _run_one(
+        self, pass_: Pass, g: Graph, automatic: bool, done: Sequence[PassReport], census: _Census
+    ) -> tuple[PassReport, _Census]:
+        """The report, and what the graph holds now."""
+        ctx = self._context(pass_, census)
         before = g.copy() if self.checked else None
-        order = list(g)
-        ops_before = _count(g)
         started = time.process_time()
         rewriter = ctx.rewriter(g)
         try:
@@ -142,28 +144,20 @@ class PassManager:
             if rewriter.changed:
                 self._verify(pass_, g, rewriter.changed_ops(), before, ctx)
         except CoregraftError as error:
-            _undo(rewriter, order)
+            _undo(rewriter, census.order)
             if isinstance(error, UsageError) or (error.exit_code == 4 and not isinstance(error, PassError)):
                 raise
             if automatic and isinstance(error, GraphError):  # the model's own fault, seen with its types at hand
                 raise
             raise self._failure(pass_, g, error.code, error.message, error.node, done) from error
         except Exception as error:
-            _undo(rewriter, order)
+            _undo(rewriter, census.order)
             raise self._failure(pass_, g, "pass-failed", f"{type(error).__name__}: {error}", None, done) from error
         rewriter.forget()
-        return PassReport(
-            pass_.spec(),
-            rewriter.changed,
-            ops_before,
-            _count(g),
-            dict(+rewriter.events),
-            dict(+ctx.counts),
-            tuple(ctx.notes),
-            dict(ctx.declined),
-            time.process_time() - started,
-            automatic,
-        )
+        now = _Census(g) if rewriter.changed else census
+        seconds = time.process_time() - started
+        made = dict(+rewriter.events), dict(+ctx.counts), tuple(ctx.notes), dict(ctx.declined)
+        return PassReport(pass_.spec(), rewriter.changed, census.ops, now.ops, *made, seconds, automatic), now
 
     def _verify(self, pass_: Pass, g: Graph, touched: list[int], before: Graph | None, ctx: Context) -> None:
         if before is None:
@@ -183,8 +177,8 @@ class PassManager:
         if verdict.skipped is not None:
             ctx.note(f"numbers not checked: {verdict.skipped}")
 
-    def _context(self, pass_: Pass) -> Context:
-        return Context(self.target, self.checked, self.rewrite_limit, pass_.name)
+    def _context(self, pass_: Pass, census: _Census) -> Context:
+        return Context(self.target, self.checked, self.rewrite_limit, pass_.name, present=census.keys)
 
     def _failure(
         self, pass_: Pass, g: Graph, code: str, message: str, node: str | None, done: Sequence[PassReport]
@@ -243,10 +237,18 @@ def _undo(rewriter: Rewriter, order: Sequence[Any]) -> None:
         nodes[node] = nodes.pop(node)
 
 
-def _count(g: Graph) -> int:
-    return sum(1 for _ in g.ops())
+class _Census:
+    """What a graph holds, counted anew only when a pass has changed it: most passes change nothing."""
+
+    def __init__(self, g: Graph) -> None:
+        self.order = list(g)
+        self.ops = sum(1 for _ in g.ops())
+        self.keys = frozenset(_keys(g))
 
 
-def summarize(reports: Sequence[PassReport]) -> Counter[str]:
-    """How often each rule fired over a pipeline."""
-    return sum((Counter(dict(r.counts)) for r in reports), Counter())
+def _keys(g: Graph) -> Iterator[tuple[str, str]]:
+    for _, op in g.ops():
+        yield op.key
+        for _, body in op.bodies():
+            yield from _keys(body)
+

@@ -231,3 +231,16 @@ def test_the_result_does_not_depend_on_the_hash_seed() -> None:
         assert done.returncode == 0, done.stderr
         texts.add(done.stdout)
     assert len(texts) == 1
+
+
+def test_rules_whose_roots_are_not_present_are_not_run() -> None:
+    g = parse("input x: float[2]\ny: float[2] = Relu(x)\noutput y\n")
+    assert rewrite_greedily(g, [ReluToMax()], Context(present=frozenset({("", "Neg")}))) == 0
+    assert rewrite_greedily(g, [ReluToMax()], Context(present=frozenset({("", "Relu")}))) == 1
+
+
+def test_what_was_present_no_longer_counts_once_the_pass_has_changed_the_graph() -> None:
+    g = parse("input x: float[2]\ny: float[2] = Relu(x)\noutput y\n")
+    ctx = Context(present=frozenset({("", "Relu")}))
+    assert rewrite_greedily(g, [ReluToMax()], ctx) == 1
+    assert rewrite_greedily(g, [MaxToRelu()], ctx) == 1

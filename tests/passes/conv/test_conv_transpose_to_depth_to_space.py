@@ -53,5 +53,5 @@ def test_square_blocks_are_depth_to_space_at_any_size(single: Any, run: Any, rew
 )
 def test_what_is_left_alone(single: Any, rewrite: Any, inputs: Any, attrs: Any, reason: str) -> None:
     after, ctx = rewrite(single("ConvTranspose", inputs, **attrs), ConvTransposeToDepthToSpace())
-    assert not ctx.changed(after)
+    assert not ctx.rewriter(after).changed
     assert any(reason in text for text in ctx.declined), ctx.declined

@@ -45,7 +45,7 @@ def test_internal_opset_is_left_alone() -> None:
     before = to_model(g).SerializeToString()
     ctx = Context()
     UpgradeOpset().run(g, ctx)
-    assert not ctx.changed(g)
+    assert not ctx.rewriter(g).changed
     assert to_model(g).SerializeToString() == before
 
 
@@ -53,7 +53,7 @@ def test_a_second_run_changes_nothing() -> None:
     g = upgraded(Model(9, [helper.make_node("Softmax", ["x"], ["y"], axis=1)], {"x": X}).graph())
     ctx = Context()
     UpgradeOpset().run(g, ctx)
-    assert not ctx.changed(g)
+    assert not ctx.rewriter(g).changed
 
 
 def test_bodies_and_captured_values() -> None:

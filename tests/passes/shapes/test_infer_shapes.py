@@ -35,7 +35,7 @@ def test_a_second_run_changes_nothing() -> None:
     InferShapes().run(g, Context())
     ctx = Context()
     InferShapes().run(g, ctx)
-    assert not ctx.changed(g)
+    assert not ctx.rewriter(g).changed
 
 
 def test_it_can_be_undone() -> None:

@@ -149,9 +149,16 @@ def _runs(g: Graph) -> list[Shapes]:
         except UnrunnableError:
             continue
         shapes = {name: value.shape for name, value in values.items()} | {"x": x.shape, "z": z.shape}
-        if all(_joins(op, shapes) for _, op in g.ops() if op.type == "Concat"):
+        if all(_is_by_the_book(op, shapes) for _, op in g.ops()):
             found.append(shapes)
     return found
+
+
+def _is_by_the_book(op: Op, shapes: Shapes) -> bool:
+    """Whether onnxruntime does with an op what ONNX says: it does not reduce empty tensors along negative axes."""
+    if op.type == "Concat":
+        return _joins(op, shapes)
+    return op.type != "ReduceSum" or 0 not in shapes[op.inputs[0]]
 
 
 def _joins(concat: Op, shapes: Shapes) -> bool:
