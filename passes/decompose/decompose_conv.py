@@ -14,18 +14,20 @@ from coregraft.rewriter.target import Target
 
 @dataclass(frozen=True)
 class DecomposeConv(Decomposition):
-    """Write a grouped or dilated Conv whose weights are computed at run time as a sum over the taps of its kernel.
+    """Write a Conv whose weights are computed at run time as a sum over the taps of its kernel, where MIL has none.
 
     What it does
     ------------
     For each tap: the input shifted by the tap, times the tap's weights; a MatMul per group, or a product where a group
     has one input channel. Any number of spatial axes, strides, dilations, groups, pads and a bias. Shapes must be
     known, and the kernel have at most ``max-taps`` elements. Weights that are a dequantised constant are none computed
-    at run time. Fires for Core ML targets only.
+    at run time. Fires for Core ML targets only, where the op is grouped, dilated, or over three axes for a
+    neuralnetwork.
 
     Why it matters
     --------------
-    MIL's conv takes weights that are no constants only without groups and dilations.
+    MIL's conv takes weights that are no constants only without groups and dilations, a neuralnetwork's over at most
+    two axes.
 
     Example
     -------
@@ -53,7 +55,8 @@ class DecomposeConv(Decomposition):
     def wanted(self, node: OpView, target: Target) -> bool:
         dilated = any(d != 1 for d in node.attr("dilations") or ())
         weights_known = not computed(node, 1) or _is_stored_small(operand(node, 1))
-        return target.ops is not None and not weights_known and (node.attr("group") != 1 or dilated)
+        solid = target.format == "neuralnetwork" and need(node, 1).rank == 5
+        return target.ops is not None and not weights_known and (node.attr("group") != 1 or dilated or solid)
 
     def build(self, op: OpBuilder, node: OpView) -> Any:
         x, w, y = need(node, 0), need(node, 1), node.outputs[0]

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from coregraft.lowering import targets
 from coregraft.passes.decompose.decompose_conv import DecomposeConv
 from coregraft.rewriter.manager import PassManager
 from coregraft.rewriter.onnx_io.text import parse
@@ -43,6 +44,12 @@ def test_geometries(harness: Harness, x: Any, w: Any, attrs: dict[str, Any], bia
 ])  # fmt: skip
 def test_what_is_left_alone(harness: Harness, w: Any, attrs: dict[str, Any]) -> None:
     harness.declines(DecomposeConv(), harness.graph("Conv", [floats(1, 4, 9), w], **attrs)[0], "")
+
+
+def test_three_axes_of_a_neuralnetwork(harness: Harness) -> None:
+    g, feeds = harness.graph("Conv", [floats(1, 2, 4, 4, 4), floats(3, 2, 2, 2, 2)])
+    harness.declines(DecomposeConv(), g, "")
+    harness.same(DecomposeConv(), g, feeds, target=targets.get("iOS17", "neuralnetwork"))
 
 
 def test_quantised_weights_are_constants(harness: Harness) -> None:
