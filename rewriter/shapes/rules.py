@@ -237,6 +237,9 @@ def _slice(site: Site) -> Types | None:
     result = list(shape)
     if axes is None or starts is None or ends is None:
         return [tensor(site.dtype(0), [None] * len(shape) if axes is None else _forget(shape, axes))]
+    if not len(axes) == len(starts) == len(ends) == (len(axes) if steps is None else len(steps)):
+        site.mismatch = f"{len(starts)} starts and {len(ends)} ends for {len(axes)} axes"
+        return [tensor(site.dtype(0), [None] * len(shape))]
     for at, axis in enumerate(axes):
         i = axis_of(axis, len(shape))
         step = steps[at] if steps is not None else None
@@ -296,7 +299,7 @@ def _gather(site: Site) -> Types | None:
 
 @rule("Expand")
 def _expand(site: Site) -> Types | None:
-    return [tensor(site.dtype(0), broadcast([site.shape(0), as_shape(site, 1)]))]
+    return [tensor(site.dtype(0), broadcast([site.shape(0), as_shape(site, 1)], site))]
 
 
 @rule("Tile", since=6)

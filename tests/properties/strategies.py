@@ -17,6 +17,7 @@ from coregraft.rewriter.execute import run, seeded_inputs
 from coregraft.rewriter.graph import Graph
 from coregraft.rewriter.types import Array, DType
 from coregraft.rewriter.verify import verify
+from tests.properties import kinds_blocks as blocks
 from tests.properties import kinds_layers as layers
 from tests.properties import kinds_shapes as shapes
 from tests.properties.sketch import Draw, Sketch
@@ -24,7 +25,7 @@ from tests.properties.sketch import Draw, Sketch
 #: Kind of step -> what adds it to a sketch.
 KINDS: Mapping[str, Callable[[Sketch], bool]] = {
     name.strip("_"): step
-    for module in (layers, shapes)
+    for module in (layers, shapes, blocks)
     for name, step in vars(module).items()
     if callable(step) and getattr(step, "__module__", "") == module.__name__
 }

@@ -254,7 +254,8 @@ def test_formulas(case: Case, shape: tuple[int | str, ...]) -> None:
         make("MaxPool", f(1, 5, 5), kernel_shape=(2, 2)),
         make("AveragePool", f(1, 1, 5, 5), kernel_shape=(2, 2), strides=(1,)),
         make("ConvTranspose", f(1, 3, 5, 5), consts=[f(3, 2, 3, 3)], output_padding=(1,)),
-        make("Transpose", f(2, 3), perm=(0, 1, 2)),
+        make("Transpose", f(2, 3), perm=(0, 1, 2)), make("Expand", f(2, 3), consts=[i64(2, 2)]),
+        make("Slice", f(2, 3), consts=[i64(0), i64(1, 1), i64(0, 1)]),
     ],
     ids=lambda c: c.op_type,
 )  # fmt: skip
