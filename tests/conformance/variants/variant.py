@@ -214,7 +214,7 @@ def data(*shape: int, dtype: Any = np.float32, low: float = -2, high: float = 2,
     """Numbers drawn evenly from ``low`` to ``high``, which integers include."""
     random = np.random.default_rng([seed, *shape])
     if np.dtype(dtype).kind == "b":
-        return random.random(shape) < 0.5
+        return np.asarray(random.random(shape) < 0.5)
     if np.dtype(dtype).kind in "iu":
         return random.integers(int(low), int(high) + 1, shape).astype(dtype)
     return (random.random(shape) * (high - low) + low).astype(dtype)
