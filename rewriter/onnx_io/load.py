@@ -198,6 +198,7 @@ class _Reader:
                     raise InputError("attribute-repeated", "an attribute is there twice", node=n.name or n.op_type)
                 bodies = [a for a in attrs.values() if type(a) is Graph]
                 if bodies:
+                    _refuse_hidden(nodes, bodies)
                     captures = tuple(sorted({v for body in bodies for v in body.free_values()}))
                 attrs = MappingProxyType(attrs)
             op_type, overload = n.op_type, n.overload
@@ -331,6 +332,16 @@ def _dim(d: onnx.TensorShapeProto.Dimension) -> int | str | None:
         check_utf8(d.dim_param)
         return d.dim_param
     return d.dim_value if d.HasField("dim_value") and d.dim_value >= 0 else None
+
+
+def _refuse_hidden(outer: Mapping[Any, Any], bodies: Iterable[Graph]) -> None:
+    """ONNX wants the names of a body to be new. Runtimes differ in which of two constants of one name they take."""
+    for body in bodies:
+        for name, data in body._node.items():
+            if data.get("const") is not None and name in outer and name not in body.inputs:
+                hidden = outer[name].get("const")
+                if hidden is None or hidden.numpy().tobytes() != data["const"].numpy().tobytes():
+                    raise InputError("value-redefined", f'an initializer of a body hides another value, "{name}"')
 
 
 def _set_type(data: dict[str, Any], info: onnx.ValueInfoProto) -> None:

@@ -182,6 +182,18 @@ def test_an_output_that_is_an_input_too_keeps_the_type_of_the_input() -> None:
     assert g.type_of("w") == TensorType(DType.INT64, (2,))
 
 
+@pytest.mark.parametrize(("inner", "legal"), [(1.0, True), (2.0, False)])
+def test_a_constant_of_a_body_must_not_hide_another_one(inner: float, legal: bool) -> None:
+    def branch(name: str) -> onnx.GraphProto:
+        weight = numpy_helper.from_array(np.full(2, inner, np.float32), "w")
+        return helper.make_graph([helper.make_node("Add", ["x", "w"], [name])], name, [], [info(name)], [weight])
+
+    chosen = helper.make_node("If", ["k"], ["y"], then_branch=branch("a"), else_branch=branch("b"))
+    outer = [numpy_helper.from_array(np.ones(2, np.float32), "w"), numpy_helper.from_array(np.array(True), "k")]
+    model = model_of([chosen], initializers=outer)
+    assert (code_of(lambda: load(model)) if not legal else load(model) and "") == ("" if legal else "value-redefined")
+
+
 def test_a_file_out_of_order_is_sorted() -> None:
     nodes = [helper.make_node("Abs", ["a"], ["y"]), helper.make_node("Neg", ["x"], ["a"])]
     g = from_model(model_of(nodes))
