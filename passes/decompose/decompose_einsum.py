@@ -8,6 +8,10 @@ from typing import Any, ClassVar
 from coregraft.passes.decompose import _einsum
 from coregraft.passes.decompose._base import Decomposition
 from coregraft.rewriter.passes import Equivalence, NoMatch, OpBuilder, OpView
+from coregraft.rewriter.types import DType
+
+#: Element types of Einsum that MatMul and ReduceSum do not have.
+_NARROW = frozenset({DType.INT8, DType.INT16, DType.UINT8, DType.UINT16})
 
 
 @dataclass(frozen=True)
@@ -60,4 +64,8 @@ class DecomposeEinsum(Decomposition):
             return NoMatch("the sizes of {} are not known", ", ".join(unknown))
         if any(labels.count(label) > 1 for labels in equation.operands for label in unknown):
             return NoMatch("index {} repeats and its size is not known", unknown[0])
-        return _einsum.build(op, equation, values, known, [v.is_const for v in values])
+        constant = [v.is_const for v in values]
+        if values[0].dtype not in _NARROW:
+            return _einsum.build(op, equation, values, known, constant)
+        wide = [op.Cast(v, to=int(DType.INT32)) for v in values]
+        return op.Cast(_einsum.build(op, equation, wide, known, constant), to=int(values[0].dtype))
