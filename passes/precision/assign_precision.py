@@ -107,6 +107,7 @@ class AssignPrecision(Pass):
     def _decisions(self, g: Graph, ctx: Context) -> dict[int, DType | None]:
         computed: dict[int, DType | None] = {}
         guards: set[int] = set()
+        inverses: set[int] = set()
         reasons: dict[int, str] = {}
         for op_id in g.topological():
             dtype, why = self._decide(g, g.op(op_id), ctx)
@@ -116,6 +117,10 @@ class AssignPrecision(Pass):
             if dtype is DType.FLOAT16:
                 for kept in _guarded(g, op_id, guards):
                     computed[kept], reasons[kept] = DType.FLOAT, "rounded to half precision, its operand may be zero"
+                    if _is_inverse(g, g.op(kept)):
+                        inverses.add(kept)
+                if g.op(op_id).type == "Mul" and any(g.producer(v) in inverses for v in g.op(op_id).inputs):
+                    computed[op_id], reasons[op_id] = DType.FLOAT, "an operand may be 1 over a small constant"
         for op_id, dtype in computed.items():
             why = reasons[op_id]
             if dtype is not None:
@@ -207,6 +212,10 @@ def _guarded(g: Graph, op_id: int, guards: set[int]) -> list[int]:
         before = g.op(producer)
         value = before.inputs[0] if before.type in _PASSED and not before.domain else None
     return []
+
+
+def _is_inverse(g: Graph, op: Op) -> bool:
+    return op.type == "Reciprocal" or (op.type == "Div" and g.const(op.inputs[0]) is not None)
 
 
 def _enters_bfloat16(g: Graph, op: Op) -> bool:
@@ -310,7 +319,7 @@ def _cast(g: Graph, rw: Rewriter, value: str, dtype: DType, casts: dict[tuple[st
     if known is not None:
         return known
     const = g.const(value)
-    if const is not None and value not in g.graph.get("inputs", ()):
+    if const is not None:
         made: str = rw.const(_lazily(const, dtype), f"{value}/{_short(dtype)}")
     else:
         made = rw.insert("Cast", [value], {"to": int(dtype)}, outputs=None, name=f"{value}/{_short(dtype)}")

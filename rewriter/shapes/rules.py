@@ -297,6 +297,15 @@ def _gather(site: Site) -> Types | None:
     return [tensor(site.dtype(0), [*data[:axis], *indices, *data[axis + 1 :]])]
 
 
+@rule("GatherND")
+def _gather_nd(site: Site) -> Types | None:
+    data, indices = site.shape(0), site.shape(1)
+    depth = indices[-1] if indices else None
+    if data is None or not indices or not isinstance(depth, int):
+        return [tensor(site.dtype(0), None)]
+    return [tensor(site.dtype(0), [*indices[:-1], *data[attr(site.op, "batch_dims") + depth :]])]
+
+
 @rule("Expand")
 def _expand(site: Site) -> Types | None:
     return [tensor(site.dtype(0), broadcast([site.shape(0), as_shape(site, 1)], site))]

@@ -96,8 +96,10 @@ def outputs_of(g: Graph, feeds: Mapping[str, Array] | None = None) -> dict[str, 
     return {public: values[value] for public, value in g.outputs.items()}
 
 
-def assert_close(want: Mapping[str, Array], got: Mapping[str, Array], tolerance: float) -> None:
-    """Outputs agree up to ``tolerance`` of the largest magnitude of each."""
+def assert_close(
+    want: Mapping[str, Array], got: Mapping[str, Array], tolerance: float, smallest: float = 0.0
+) -> None:
+    """Outputs agree up to ``tolerance`` of the largest magnitude of each, or of ``smallest`` where that is more."""
     assert list(want) == list(got)
     for name, expected in want.items():
         found = got[name]
@@ -106,7 +108,7 @@ def assert_close(want: Mapping[str, Array], got: Mapping[str, Array], tolerance:
             np.testing.assert_array_equal(found, expected, err_msg=name)
             continue
         scale = float(np.abs(expected, where=np.isfinite(expected), out=np.zeros_like(expected)).max(initial=0))
-        np.testing.assert_allclose(found, expected, rtol=tolerance, atol=tolerance * scale, err_msg=name)
+        np.testing.assert_allclose(found, expected, rtol=tolerance, atol=tolerance * max(scale, smallest), err_msg=name)
 
 
 def _drop_unused(g: Graph) -> None:
