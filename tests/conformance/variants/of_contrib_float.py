@@ -126,10 +126,11 @@ def norms(op: str) -> Iterator[Variant]:
         styles: tuple[dict[str, Any], ...] = ({}, {"epsilon": 0.1}, {"stash_type": 1})
         for axis, attrs in product((-1, 1, 2), styles):
             scale = data(*shape[axis:], seed=2)
-            yield Variant(1, [x, scale], {**attrs, "axis": axis}, constants=[1])
-            yield Variant(1, [x, scale], {**attrs, "axis": axis}, outputs=2)
+            yield Variant(17, [x, scale], {**attrs, "axis": axis}, constants=[1])
+            yield Variant(17, [x, scale], {**attrs, "axis": axis})
+        yield Variant(17, [x, gamma], outputs=2)
         for dtype in (np.float16, np.float64):
-            yield Variant(1, [x.astype(dtype), gamma.astype(dtype)], constants=[1])
+            yield Variant(17, [x.astype(dtype), gamma.astype(dtype)], constants=[1])
         return
     forms: list[list[Array | None]] = [[x, skip, gamma], [x, skip, gamma, beta], [x, skip, gamma, beta, bias]]
     forms.append([x, skip, gamma, None, bias])
