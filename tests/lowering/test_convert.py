@@ -185,7 +185,8 @@ def test_weights_that_are_inputs_too_are_weights_in_half_precision(tmp_path: Pat
     """As files of IR version 3 list them all. A Cast of one at run time would leave the layer without its weights."""
     model = parser.parse_model(
         '<ir_version: 3, opset_import: ["": 8]> g (float[2,1,3] x, float[1,4,3] w, float[1,4,1] r)'
-        " => (float[2,1,1,1] y) <float[1,4,3] w = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12}, float[1,4,1] r = {1, 2, 3, 4}> {"
+        " => (float[2,1,1,1] y)"
+        " <float[1,4,3] w = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12}, float[1,4,1] r = {1, 2, 3, 4}> {"
         " y = LSTM<hidden_size = 1>(x, w, r) }"
     )
     done = convert(model, precision="fp16")
