@@ -177,9 +177,8 @@ def topk(op: str) -> Iterator[Variant]:
             yield Variant(opset, [_distinct(2, 5), ints(3)], attrs, constants=(1,), outputs=(False, True))
             ties = np.array([[2, 1, 2, 1, 2], [0, 0, 0, 0, 0], [1, 1, 2, 2, 3]], np.float32)
             yield Variant(opset, [ties, ints(3)], attrs, constants=(1,), outputs=2)
-            if opset >= 11:
-                kind = np.int64 if opset >= 11 else np.float32  # TopK-10 takes floats only
-            yield Variant(opset, [ties.astype(kind), ints(3)], attrs, constants=(1,), outputs=2)
+            if opset >= 11:  # TopK-10 takes floats only
+                yield Variant(opset, [ties.astype(np.int64), ints(3)], attrs, constants=(1,), outputs=2)
             if opset >= 11:  # in which order they come unsorted, nobody says
                 yield Variant(opset, [ties, ints(1)], {"sorted": 0}, constants=(1,), outputs=2)
             infinite = np.array([1, np.inf, -np.inf, 3], np.float32)
