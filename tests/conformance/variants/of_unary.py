@@ -39,7 +39,7 @@ def extremes(dtype: Any) -> Array:
 def _operands(op: str, opset: int) -> Iterator[Array]:
     low, high = _DOMAINS.get(op, (-3, 3))
     for shape in some(op, opset, _SHAPES):
-        yield data(*shape, low=low, high=high)
+        yield data(*shape, dtype=np.int32 if op == "BitwiseNot" else np.float32, low=low, high=high)
     for dtype in dtypes(op, opset):
         kind = np.dtype(dtype).kind
         yield data(2, 3, dtype=dtype, low=low if kind != "u" else 0, high=high)
