@@ -111,8 +111,8 @@ def _refused(message: str, c: Case) -> None:
 def test_what_the_pools_of_core_ml_cannot_do_is_refused() -> None:
     _refused("dilation", case("MaxPool", floats(1, 2, 9), kernel_shape=[3], dilations=[2]))
     _refused("dilation", case("AveragePool", floats(1, 2, 9), kernel_shape=[3], dilations=[2]))
-    same = {"kernel_shape": [3], "dilations": [2], "auto_pad": "SAME_UPPER"}
-    _refused("disagree about auto_pad SAME", case("LpPool", floats(1, 2, 9), **same))
+    same = case("LpPool", floats(1, 2, 9), kernel_shape=[3], dilations=[2], auto_pad="SAME_UPPER")
+    _refused("disagree about auto_pad SAME", same)
     _refused("Indices", case("MaxPool", floats(1, 2, 9), kernel_shape=[3], outputs=2))
     want = (np.zeros((1, 2, 13), np.float32),)
     _refused("nothing but padding", case("AveragePool", floats(1, 2, 9), kernel_shape=[2], pads=[3, 2], want=want))
