@@ -65,7 +65,11 @@ def save(record: Mapping[str, FamilyRecord]) -> None:
 
 
 def worse(name: str, format: str, old: FamilyRecord | None, found: Mapping[str, str]) -> Iterator[str]:
-    """The variants that got worse, in words; a new one may be refused but not wrong."""
+    """The variants that got worse, in words.
+
+    The record names no right ones: of an op that is on it, a new variant counts as right before, so one that is
+    refused wants the op's entry taken out of the record first.
+    """
     missed = old.missed[format] if old is not None else {}
     for label, status in found.items():
         before = missed.get(label, "right" if old is not None else "refused")
