@@ -2,10 +2,4 @@
 
 from coregraft.rewriter.registry import Plugin
 
-PLUGIN = Plugin(
-    name="",
-    custom_layers={
-        "mlprogram": "coregraft.custom_layers.islands:register",
-        "neuralnetwork": "coregraft.custom_layers.layers:register",
-    },
-)
+PLUGIN = Plugin(name="", custom_layers={"rungs": "coregraft.custom_layers.rungs:register"})

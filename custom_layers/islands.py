@@ -30,13 +30,6 @@ if TYPE_CHECKING:
 MARK = "coregraft_cut_at_"
 
 
-def register() -> None:
-    """Make the cut the fallback of ML Programs."""
-    from coregraft.lowering.fallback import provide
-
-    provide("mlprogram", Islands)
-
-
 class Islands:
     """The islands of one conversion (a :class:`coregraft.lowering.fallback.Divider`).
 

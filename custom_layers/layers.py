@@ -20,14 +20,7 @@ from coregraft.rewriter.types import Const, TensorType
 if TYPE_CHECKING:
     from coregraft.lowering.emitter import Emitter
 
-__all__ = ["INPUT_SHAPES", "OPERANDS", "OUTPUT_SHAPES", "CustomLayers", "class_name", "register"]
-
-
-def register() -> None:
-    """Make custom layers the fallback of the neuralnetwork format."""
-    from coregraft.lowering.fallback import provide
-
-    provide("neuralnetwork", CustomLayers)
+__all__ = ["INPUT_SHAPES", "OPERANDS", "OUTPUT_SHAPES", "CustomLayers", "class_name"]
 
 
 def class_name(op: Op) -> str:
