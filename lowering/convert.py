@@ -242,7 +242,8 @@ def _warnings(rung: Fallback | None, reports: Sequence[PassReport]) -> tuple[str
     """What the app must do, and which parameters of the model it cannot change."""
     from coregraft.passes.pipelines import PARAMETERS
 
-    trusted = tuple(note for report in reports if report.spec in PARAMETERS for note in report.notes)
+    trusting = (*PARAMETERS, "bind-trip-count")
+    trusted = tuple(note for report in reports if report.spec in trusting for note in report.notes)
     if rung is None or not rung.taken():
         return trusted
     classes = sorted({entry["class"] for entry in rung.taken()})

@@ -9,7 +9,7 @@ import numpy as np
 
 from coregraft.passes.cleanup.scopes import Scope, keeps_going
 from coregraft.rewriter.graph import Graph, Op
-from coregraft.rewriter.passes import Equivalence, NoMatch, Rewriter, Rule
+from coregraft.rewriter.passes import Context, Equivalence, NoMatch, Rewriter, Rule
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,14 @@ class BindTripCount(Rule):
     code: ClassVar[str] = "CG508"
     equivalence: ClassVar[Equivalence] = Equivalence.BIT_EXACT
     roots: ClassVar[tuple[str, ...]] = ("Loop",)
+
+    def run(self, g: Graph, ctx: Context) -> None:
+        loops = {op_id: op for op_id, op in g.ops() if op.key == ("", "Loop")}
+        super().run(g, ctx)
+        for op_id in sorted(loops):
+            if op_id in g and g.op(op_id).inputs != loops[op_id].inputs:
+                name = loops[op_id].name or loops[op_id].outputs[0]
+                ctx.note(f'"{name}": its run-time trip count is taken to agree with the length that is declared')
 
     def match_and_rewrite(self, op_id: int, rw: Rewriter) -> bool | NoMatch:
         g = rw.graph

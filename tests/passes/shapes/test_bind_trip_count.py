@@ -57,3 +57,11 @@ def test_a_loop_that_ends_by_itself_keeps_its_condition(trips: str, first: str, 
     want, got = run(g, feeds), run(found, feeds)
     for name in ("y", "z"):
         np.testing.assert_array_equal(got[found.outputs[name]], want[name])
+
+
+def test_the_report_names_the_loop_whose_length_is_trusted() -> None:
+    g = parse(LOOP.format(length=3, trips="m", first="_", again="c"))
+    trusted = next(r for r in PassManager("bind-trip-count", get("iOS17")).run(g).reports if r.counts)
+    assert trusted.notes == ('"y": its run-time trip count is taken to agree with the length that is declared',)
+    g = parse(LOOP.format(length="n", trips="m", first="_", again="c"))
+    assert not any(r.notes for r in PassManager("bind-trip-count", get("iOS17")).run(g).reports)
