@@ -14,7 +14,7 @@ import numpy as np
 from coregraft.rewriter.types import Array
 from tests.conformance.variants.variant import Variant, data, family
 
-_KINDS = (np.uint8, np.int8)
+_KINDS: tuple[type[np.generic], ...] = (np.uint8, np.int8)
 
 
 def _ms(*names: str) -> list[str]:

@@ -12,7 +12,8 @@ from tests.conformance.variants.variant import Variant, data, family, ints
 
 _POST = ("NONE", "LOGISTIC", "SOFTMAX", "SOFTMAX_ZERO", "PROBIT")
 #: Element types that these ops take.
-_NUMBERS = (np.float32, np.float64, np.int64, np.int32)
+# Said, not inferred: how these types join depends on the order in which mypy meets numpy's classes.
+_NUMBERS: tuple[type[np.generic], ...] = (np.float32, np.float64, np.int64, np.int32)
 
 
 def _ml(*names: str) -> list[str]:

@@ -9,8 +9,10 @@ import numpy as np
 
 from tests.conformance.variants.variant import Variant, data, dtypes, family, ints, some, versions
 
-_KINDS = (np.float32, np.float16, np.float64, np.int32, np.int64, np.int8, np.uint8, np.int16, np.uint16, np.uint32,
-          np.uint64, np.bool_)  # fmt: skip
+_KINDS: tuple[type[np.generic], ...] = (
+    np.float32, np.float16, np.float64, np.int32, np.int64, np.int8, np.uint8, np.int16, np.uint16, np.uint32,
+    np.uint64, np.bool_,
+)  # fmt: skip
 
 
 def _each_dtype(op: str, opset: int, *shape: int) -> Iterator[Any]:
