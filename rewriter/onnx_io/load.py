@@ -43,11 +43,11 @@ def load(source: str | Path | bytes | memoryview | onnx.ModelProto) -> Graph:
     """
     if isinstance(source, onnx.ModelProto):
         return from_model(source)
-    base_dir: Path | None = None
+    folders: tuple[Path, ...] = ()
     if isinstance(source, (str, Path)):
         path = Path(source)
-        base_dir = path.parent
         data = wire.map_file(path)
+        folders = (path.parent, path.resolve().parent)
     else:
         path, data = Path("<bytes>"), memoryview(source)
     with collector_off():
@@ -57,7 +57,7 @@ def load(source: str | Path | bytes | memoryview | onnx.ModelProto) -> Graph:
             model = onnx.ModelProto.FromString(structure)
         except DecodeError as error:
             raise wire.parse_failure(data, str(path)) from error
-        return _Reader(TensorReader(base_dir, data, cuts)).model(model)
+        return _Reader(TensorReader(folders, data, cuts)).model(model)
 
 
 def from_model(model: onnx.ModelProto, base_dir: str | Path | None = None) -> Graph:
@@ -67,7 +67,7 @@ def from_model(model: onnx.ModelProto, base_dir: str | Path | None = None) -> Gr
         InputError: as :func:`load`.
     """
     with collector_off():
-        return _Reader(TensorReader(None if base_dir is None else Path(base_dir))).model(model)
+        return _Reader(TensorReader(() if base_dir is None else (Path(base_dir),))).model(model)
 
 
 def function_graph(function: Graph | onnx.FunctionProto | bytes) -> Graph:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,13 +40,13 @@ class Stored:
 class TensorReader:
     """Makes constants; ``cuts`` are the places in ``data`` that tensors may have as their ``segment``.
 
-    ``base_dir`` is the folder that external data must be in.
+    ``folders`` are those that external data may be in (:func:`coregraft.rewriter.onnx_io.wire.map_external`).
     """
 
     def __init__(
-        self, base_dir: Path | None = None, data: memoryview = _NOTHING, cuts: frozenset[tuple[int, int]] = frozenset()
+        self, folders: Sequence[Path] = (), data: memoryview = _NOTHING, cuts: frozenset[tuple[int, int]] = frozenset()
     ) -> None:
-        self.base_dir = base_dir
+        self.folders = folders
         self.data = data
         self.cuts = cuts
         self.maps: dict[str, memoryview] = {}
@@ -98,7 +98,7 @@ class TensorReader:
         location = entries.get("location", "")
         data = self.maps.get(location)
         if data is None:
-            data = self.maps[location] = wire.map_external(self.base_dir, location, t.name)
+            data = self.maps[location] = wire.map_external(self.folders, location, t.name)
         try:
             offset = int(entries.get("offset", "0"))
             length = int(entries.get("length", str(nbytes)))

@@ -7,6 +7,7 @@ gets its place in the file in ``TensorProto.segment``, a field that ONNX reserve
 from __future__ import annotations
 
 import mmap
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -56,22 +57,35 @@ def map_file(path: Path) -> memoryview:
         raise InputError("model-not-onnx", "the file is empty", node=str(path)) from None
 
 
-def map_external(base_dir: Path | None, location: str, tensor: str) -> memoryview:
-    """The content of an external data file, which must lie in the folder of the model, links followed.
+def map_external(folders: Sequence[Path], location: str, tensor: str) -> memoryview:
+    """The content of an external data file, which must really lie in one of the model's folders.
+
+    A model may have two: the one it is named in, and, where that name is a link, the one the file is in. In a cache
+    of the Hugging Face Hub model and data are links from one folder into another. Links are followed to wherever they
+    lead, the location itself may not climb out: it is also where the data goes when the model is saved elsewhere.
+
+    Args:
+        folders: of the model, in the order in which they are looked at; none when they are not known.
+        location: as the tensor has it.
+        tensor: its name, for messages.
 
     Raises:
         InputError: ``external-data-outside``, ``external-data-missing``, ``file-unreadable``.
     """
-    if base_dir is None:
+    if not folders:
         raise InputError(
             "external-data-missing", f'the data is in "{location}", but the folder of the model is not known',
             node=tensor, hint="load the model from its path, or give base_dir",
         )  # fmt: skip
-    folder = base_dir.resolve()
-    path = (folder / location).resolve()
-    if not location or Path(location).is_absolute() or not path.is_relative_to(folder) or path == folder:
-        raise InputError("external-data-outside", f'"{location}" is not inside the folder of the model', node=tensor)
-    if not path.is_file():
+    outside = InputError("external-data-outside", f'"{location}" is not inside the folder of the model', node=tensor)
+    if "\0" in location or Path(os.path.normpath(location)).parts[:1] in ((), (os.sep,), (os.pardir,)):
+        raise outside
+    named = [Path(os.path.realpath(folder / location)) for folder in folders]  # Path.resolve fails on a loop of links
+    found = list(filter(os.path.isfile, named))  # Path.is_file fails on a name that is too long
+    path = (found or named)[0]
+    if not any(path.is_relative_to(os.path.realpath(folder)) for folder in folders):
+        raise outside
+    if not found:
         raise InputError("external-data-missing", f'the file "{location}" is missing', node=tensor)
     return map_file(path) if path.stat().st_size else memoryview(b"")
 
