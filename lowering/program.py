@@ -126,7 +126,7 @@ def require_lowerings(graph: Graph, target: Target) -> None:
         UnsupportedError: ``op-no-lowering`` listing each op type that has none: how many, the first one, the reason.
     """
     missing: dict[tuple[str, str, str], list[tuple[Graph, int]]] = defaultdict(list)
-    for where, op_id in _places(graph):
+    for where, op_id in places(graph):
         op = where.op(op_id)
         reason = target.why_not(op)
         if reason is not None:
@@ -134,11 +134,11 @@ def require_lowerings(graph: Graph, target: Target) -> None:
     if not missing:
         return
     lines = []
-    for (domain, kind, reason), places in sorted(missing.items(), key=lambda item: item[0]):
-        where, op_id = places[0]
+    for (domain, kind, reason), alike in sorted(missing.items(), key=lambda item: item[0]):
+        where, op_id = alike[0]
         said = why_kept(where if where is graph else where.copy(), op_id, target) or reason
         name = f"{(domain + '.') if domain else ''}{kind}"
-        lines.append(f"{name} x{len(places)} (first: {where.op(op_id).label}): {said}")
+        lines.append(f"{name} x{len(alike)} (first: {where.op(op_id).label}): {said}")
     where, op_id = missing[min(missing)][0]
     raise UnsupportedError(
         "op-no-lowering", f"{len(lines)} kind(s) of op cannot be lowered: " + "; ".join(lines),
@@ -150,15 +150,15 @@ def require_lowerings(graph: Graph, target: Target) -> None:
 
 def all_ops(graph: Graph) -> Iterator[Op]:
     """Every op in dependency order, those of bodies after the op that owns them."""
-    return (where.op(op_id) for where, op_id in _places(graph))
+    return (where.op(op_id) for where, op_id in places(graph))
 
 
-def _places(graph: Graph) -> Iterator[tuple[Graph, int]]:
-    """Every op with the graph that it is in: that of the model, or a body."""
+def places(graph: Graph) -> Iterator[tuple[Graph, int]]:
+    """Every op with the graph that it is in, the model's or a body, in dependency order."""
     for op_id in graph.topological():
         yield graph, op_id
         for _, body in graph.op(op_id).bodies():
-            yield from _places(body)
+            yield from places(body)
 
 
 def require_pinned(graph: Graph) -> None:

@@ -49,7 +49,8 @@ def command(
 ) -> None:
     """Say what will go wrong when MODEL runs through Core ML, by rule code, and which pass mends it.
 
-    Runs the default conversion pipeline in match-only mode. Exit code 1 when something was found.
+    Runs the default conversion pipeline in match-only mode, and rehearses the lowering of what it leaves: what
+    convert would refuse is CG000. Exit code 1 when something was found.
     """
 
     def work() -> Outcome:
@@ -71,8 +72,8 @@ def check(
     every: bool = False,
 ) -> Outcome:
     from coregraft.lowering import targets
+    from coregraft.lowering.rehearsal import refusals
     from coregraft.passes.pipelines import convert_pipeline
-    from coregraft.passes.refusals import why_kept
     from coregraft.rewriter.manager import PassManager
     from coregraft.rewriter.onnx_io.load import load
     from coregraft.rewriter.shapes.dims import pin_dims
@@ -85,11 +86,9 @@ def check(
     wanted = [
         f for f in found if (not select or f.code.startswith(select)) and not (ignore and f.code.startswith(ignore))
     ]
-    unsupported = [
-        {"node": op.label, "reason": why_kept(rewritten, op_id, goal) or reason}
-        for op_id, op in sorted(rewritten.ops())
-        if (reason := goal.why_not(op)) is not None
-    ]
+    refused = refusals(rewritten, goal)
+    open_sizes = [e for e in refused if e.code == "dims-unpinned"]
+    obstacles = [e for e in refused if e.code != "dims-unpinned"]
     result = {
         "model": model,
         "target": str(goal),
@@ -97,7 +96,7 @@ def check(
             {"code": f.code, "rule": f.pass_name, "node": f.node, "message": f.message, "fix": f"pass {f.pass_name}"}
             for f in wanted
         ],
-        "no_lowering": unsupported,
+        "refusals": [e.as_dict() for e in obstacles],
     }
 
     def show() -> None:
@@ -109,17 +108,19 @@ def check(
                 click.echo(f"    {f.node}" + (f": {f.message}" if len(messages) > 1 else ""))
             if len(group) > len(shown):
                 click.echo(f"    ... and {len(group) - len(shown)} more (--all)")
-        for entry in unsupported:
-            click.echo(f"CG000  {entry['node']}: {entry['reason']}")
+        for e in obstacles:
+            where = "" if e.node is None or e.node in e.message else f"{e.node}: "
+            click.echo(f"CG000  {e.code}\n    {where}{e.message}")
         counts = Counter(f.code for f in wanted)
-        if unsupported:
-            counts["CG000"] = len(unsupported)
+        if obstacles:
+            counts["CG000"] = len(obstacles)
         by_code = ", ".join(f"{code} x{n}" for code, n in sorted(counts.items()))
         click.echo(f"{counts.total()} finding(s) for {goal}{': ' + by_code if by_code else ''}", err=True)
         if wanted:
             click.echo("`coregraft explain CODE` says why it matters; `coregraft convert` mends them.", err=True)
 
-    return Outcome(result, show, FINDINGS if wanted or unsupported else OK)
+    warnings = [f"what convert refuses is told in full once sizes are known: {e.message}; {e.hint}" for e in open_sizes]
+    return Outcome(result, show, FINDINGS if wanted or obstacles else OK, warnings)
 
 
 def grouped(findings: Sequence[Finding]) -> dict[tuple[str, str], list[Finding]]:

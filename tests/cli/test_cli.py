@@ -86,7 +86,25 @@ def test_check_finds_a_dilated_convolution(tmp_path: Path) -> None:
 def test_check_names_ops_without_lowering(tmp_path: Path) -> None:
     result = run("check", str(written(tmp_path, CUSTOM)), "--json")
     assert result.exit_code == 1
-    assert envelope(result)["result"]["no_lowering"][0]["node"] == 'com.example.Wobble "w"'
+    assert [(e["code"], e["node"]) for e in envelope(result)["result"]["refusals"]] == [
+        ("op-no-lowering", 'com.example.Wobble "w"')
+    ]
+
+
+def test_check_tells_what_an_emitter_refuses(tmp_path: Path) -> None:
+    text = "input x: float[2,8]\ny = Reshape(x, [1,1,2,1,2,4])\nz = Add(y, 1.0)\noutput z\n"
+    result = run("check", str(written(tmp_path, text)))
+    assert result.exit_code == 1
+    assert "CG000" in result.stdout
+
+
+def test_check_of_open_sizes_warns_that_it_cannot_tell_all(tmp_path: Path) -> None:
+    model = written(tmp_path, FLEXIBLE)
+    result = run("check", str(model), "--json")
+    assert result.exit_code == 0
+    assert "--dim batch=VALUE" in envelope(result)["warnings"][0]
+    sizes = ("--dim", "batch=1", "--dim", "H=8", "--dim", "W=8")
+    assert not envelope(run("check", str(model), *sizes, "--json"))["warnings"]
 
 
 def test_rewrite_writes_onnx(tmp_path: Path) -> None:
