@@ -34,11 +34,13 @@ class Rewriter:
             ``retyped``. No events means that nothing changed: nobody reports that by hand.
         touched: ids of ops that are new or whose surroundings changed since the driver last took them.
         target: what the graph is for, so that a rule may ask whether an op has a lowering.
+        stem: what the names of new values start with where they stand for no op of the graph.
     """
 
-    def __init__(self, graph: Graph, pass_name: str = "", target: Target | None = None) -> None:
+    def __init__(self, graph: Graph, pass_name: str = "", target: Target | None = None, stem: str = "") -> None:
         self.graph = graph
         self.pass_name = pass_name
+        self.stem = stem
         self.target = target or Target.any()
         self.rule_name = ""
         self.events: Counter[str] = Counter()
@@ -62,7 +64,7 @@ class Rewriter:
 
     def _anchor(self) -> str:
         """What the names of new values start with: the root that they stand for."""
-        return _source_name(self._replaced[0]) if self._replaced else ""
+        return _source_name(self._replaced[0]) if self._replaced else self.stem
 
     # ---------------------------------------------------------------- inserting
 

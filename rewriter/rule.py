@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -13,7 +13,7 @@ from coregraft.rewriter.graph import Graph
 from coregraft.rewriter.match import Match, NoMatch, ValueView
 from coregraft.rewriter.pattern import Pattern, trace
 from coregraft.rewriter.rewriter import Rewriter
-from coregraft.rewriter.types import Array, Const
+from coregraft.rewriter.types import Array, Const, ValueType
 
 
 @dataclass(frozen=True)
@@ -157,6 +157,31 @@ class OpBuilder:
     def domain(self, domain: str) -> OpBuilder:
         """Ops of another domain."""
         return OpBuilder(self._rewriter, self._match, domain)
+
+    @property
+    def graph(self) -> Graph:
+        """The graph that the ops go to."""
+        return self._rewriter.graph
+
+    def body(self, stem: str, captures: Iterable[ValueView]) -> OpBuilder:
+        """A builder of a body, for a graph-valued attribute, in which the values are called ``stem/…``.
+
+        Args:
+            captures: the values of this graph that the body may read.
+        """
+        while any(name.startswith(f"{stem}/") for name in self.graph.values()):
+            stem += "_"
+        outer, g = self._rewriter, Graph()
+        for value in captures:
+            g.add_value(value.name, self.graph.type_of(value.name))
+        inner = Rewriter(g, outer.pass_name, outer.target, stem)
+        inner.rule_name = outer.rule_name
+        return OpBuilder(inner)
+
+    def input(self, hint: str, type: ValueType) -> ValueView:
+        """Another input of the graph: one of a body."""
+        name = self.graph.fresh_name(f"{self._rewriter.stem}/{hint}")
+        return ValueView(self.graph, self.graph.add_input(name, type))
 
     def const(self, value: Array | Const, hint: str = "") -> ValueView:
         """A constant of exactly this array."""

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 
 from coregraft.passes.decompose._base import Decomposition, constant, ints, need, operand
-from coregraft.passes.shapes._index import true_places
+from coregraft.passes.shapes._index import count_up, number, true_places
+from coregraft.rewriter.graph import Graph
 from coregraft.rewriter.passes import Equivalence, NoMatch, OpBuilder, OpView, ValueView
-from coregraft.rewriter.types import DType
+from coregraft.rewriter.types import DType, TensorType
 
-_GONE = -np.inf
-#: Below every score that a box can have; in fp16 it is minus infinity, which compares the same.
-_LOWEST = float(np.finfo(np.float32).min)
+#: What is left of the score of a box that is kept or dropped, and the least that a box has before that.
+_GONE = np.finfo(np.float32).min
+_LEAST = np.nextafter(_GONE, np.float32(0))
+#: Keeps a union of nothing from dividing by zero.
+_TINY = np.finfo(np.float32).tiny
 
 
 @dataclass(frozen=True)
@@ -23,15 +27,19 @@ class DecomposeNonMaxSuppression(Decomposition):
 
     What it does
     ------------
-    A step takes the best score that is left, notes the box, and drops the boxes that overlap it by more than the
-    threshold. As many steps are written out as boxes may be kept of a class: the op's limit, the number of boxes, or
-    the declared size of the result, whichever is least. The rows of real boxes are gathered in the end; where the
-    result has no declared size, its size depends on the data and the gathering is left to the CPU. Thresholds may be
-    computed at run time. Fires where the target has no lowering for the op, for at most ``max-boxes`` steps.
+    A step takes the best score that is left of each class, notes the box, and drops the boxes that overlap it by more
+    than the threshold: a box is compared with the one that is kept, never all with all. There may be as many steps as
+    boxes may be kept of a class: the op's limit, the number of boxes, or the declared size of the result, whichever is
+    least. Up to ``max-unrolled`` are written out; more become a ``Loop`` that ends when no class has a box left. The
+    rows of real boxes are gathered in the end; where the result has no declared size, its size depends on the data and
+    the gathering is left to the CPU. Limit and thresholds may be computed at run time. Fires where the target has no
+    lowering for the op.
 
     Why it matters
     --------------
-    MIL's own op picks by the best class of a box, pads its result, and leaves open with what.
+    MIL's own ``non_maximum_suppression`` picks by the best class of a box, leaves open with what it pads its result,
+    which of equal scores comes first, and what it gives when no box is left, and has no score threshold from iOS 17 on.
+    Masking what it leaves open takes the comparisons it was meant to save, so it is not used.
 
     Example
     -------
@@ -40,11 +48,13 @@ class DecomposeNonMaxSuppression(Decomposition):
 
     Equivalence
     -----------
-    Bit-exact but for the overlap of two boxes, which is computed in another order. Of equal scores the first is taken.
+    The rows that onnxruntime gives, in its order: by image, by class, by falling score, the first of equal scores
+    first. Overlaps are computed in its order of operations too, but in floating point, where a compiler may contract
+    a product and a sum.
 
     Options
     -------
-    ``max-boxes``: most steps to write out; a step is about 25 ops.
+    ``max-unrolled``: most steps to write out; a step is about 25 ops.
 
     Sources
     -------
@@ -55,44 +65,130 @@ class DecomposeNonMaxSuppression(Decomposition):
     equivalence: ClassVar[Equivalence] = Equivalence.REASSOCIATING
     roots: ClassVar[tuple[str, ...]] = ("NonMaxSuppression",)
     when_unsupported: ClassVar[bool] = True
-    max_boxes: int = 64
+    max_unrolled: int = 16
 
     def build(self, op: OpBuilder, node: OpView) -> Any:
-        boxes, scores, y = need(node, 0), need(node, 1), node.outputs[0]
+        y = node.outputs[0]
         assert y is not None
-        if boxes.static_shape is None or scores.static_shape is None:
-            return NoMatch("the number of boxes is not known")
-        images, classes, count = scores.static_shape
         kept = y.static_shape[0] if y.static_shape is not None else None
-        steps = self._steps(node, count, kept)
-        if isinstance(steps, NoMatch):
-            return steps
-        picked, there = _pick(op, node, _corners(op, boxes, node.attr("center_point_box") == 1), scores, steps)
-        limit = operand(node, 2)
-        if limit is not None and not limit.is_const:
-            order = op.const(np.arange(steps, dtype=np.int64))
-            there = op.And(there, op.Less(order, op.Reshape(limit, ints(op, [1]))))
-        places = [(i, c) for i in range(images) for c in range(classes) for _ in range(steps)]
-        rows = op.Concat(op.const(np.array(places, np.int64)), op.Reshape(picked, ints(op, [-1, 1])), axis=1)
-        real = op.Reshape(there, ints(op, [-1]))
+        found = select(op, node, kept, self.max_unrolled)
+        if isinstance(found, NoMatch):
+            return found
+        rows, real = found
         if kept is not None:
             return op.Gather(rows, true_places(op, real, kept), axis=0)
         return op.Gather(rows, op.Squeeze(op.NonZero(real), ints(op, [0])), axis=0)
 
-    def _steps(self, node: OpView, count: int, kept: int | None) -> int | NoMatch:
-        limit = operand(node, 2)
-        bounds = [count, *([] if kept is None else [kept])]
-        if limit is None:
-            return NoMatch("it keeps no box")
-        fixed = constant(node, 2)
-        if fixed is not None:
-            bounds.append(int(fixed.reshape(())))
-        steps = min(bounds)
-        if steps <= 0:
-            return NoMatch("it keeps no box")
-        if steps > self.max_boxes:
-            return NoMatch("{} steps are more than max-boxes={}", steps, self.max_boxes)
-        return steps
+
+def select(op: OpBuilder, node: OpView, kept: int | None, max_unrolled: int) -> tuple[Any, Any] | NoMatch:
+    """Every row that a NonMaxSuppression could give, int64 [n, 3] in the order of its result, and which it gives, [n].
+
+    Args:
+        kept: how many it gives in all, where that is known.
+        max_unrolled: from how many steps on they are a loop.
+    """
+    boxes, scores, limit = need(node, 0), need(node, 1), operand(node, 2)
+    if boxes.static_shape is None or scores.static_shape is None:
+        return NoMatch("the number of boxes is not known")
+    images, classes, count = scores.static_shape
+    known = constant(node, 2)
+    bounds = [count, *([] if kept is None else [kept]), *([] if known is None else [int(known.reshape(()))])]
+    steps = 0 if limit is None else min(bounds)
+    if steps <= 0 or images * classes == 0:
+        return NoMatch("it keeps no box, and Core ML has no empty tensor")
+    suppression = _Suppression.of(op, node, boxes, scores)
+    picked, there = suppression.unrolled(op, steps) if steps <= max_unrolled else suppression.looped(op, node, steps)
+    if limit is not None and not limit.is_const:
+        there = op.And(there, op.Less(count_up(op, steps), op.Reshape(limit, ints(op, [1]))))
+    owner = np.indices((images, classes, steps))[:2].reshape(2, -1).T
+    rows = op.Concat(op.const(owner.astype(np.int64)), op.Reshape(picked, ints(op, [-1, 1])), axis=1)
+    return rows, op.Reshape(there, ints(op, [-1]))
+
+
+@dataclass(frozen=True)
+class _Suppression:
+    """What does not change from step to step.
+
+    Attributes:
+        left: scores, [images, classes, boxes], ``_GONE`` where a box is not above the threshold.
+        sides: top, bottom, left and right of each box, and its area: [images, 1, boxes] each.
+        flat: the same as vectors, to fetch from.
+        first: where in the vectors the boxes of each image begin, int64 [images, 1, 1].
+        numbers: of the boxes, int64 [boxes].
+        most: the overlap from which on a box is dropped, [1].
+    """
+
+    left: Any
+    sides: Sequence[Any]
+    flat: Sequence[Any]
+    first: Any
+    numbers: Any
+    most: Any
+
+    @classmethod
+    def of(cls, op: OpBuilder, node: OpView, boxes: ValueView, scores: ValueView) -> _Suppression:
+        assert scores.static_shape is not None
+        images, _, count = scores.static_shape
+        overlap, least = operand(node, 3), operand(node, 4)
+        left = op.Max(scores, _constant(op, _LEAST))
+        if least is not None:
+            left = op.Where(op.Greater(scores, op.Reshape(least, ints(op, [1]))), left, _constant(op, _GONE))
+        sides = _corners(op, boxes, node.attr("center_point_box") == 1)
+        sides = [*sides, op.Mul(op.Sub(sides[1], sides[0]), op.Sub(sides[3], sides[2]))]
+        return cls(
+            left, sides, [op.Reshape(side, ints(op, [-1])) for side in sides],
+            op.const(np.arange(0, images * count, count, dtype=np.int64).reshape(images, 1, 1)), count_up(op, count),
+            op.const(np.zeros(1, np.float32)) if overlap is None else op.Reshape(overlap, ints(op, [1])),
+        )  # fmt: skip
+
+    def unrolled(self, op: OpBuilder, steps: int) -> tuple[Any, Any]:
+        """The boxes picked, int64 [images, classes, steps], and whether each is one."""
+        left, picked, there = self.left, [], []
+        while True:
+            at, is_box = _best(op, left)
+            picked.append(at)
+            there.append(op.Cast(is_box, to=int(DType.INT32)))
+            if len(picked) == steps:
+                break
+            left = self.following(op, left, at)
+        flags = _joined(op, there)
+        return _joined(op, picked), op.Cast(flags, to=int(DType.BOOL))
+
+    def looped(self, op: OpBuilder, node: OpView, steps: int) -> tuple[Any, Any]:
+        """The same, in a loop that ends when no class has a box left."""
+        images, classes, _ = self.left.static_shape
+        nothing = op.const(np.full((images, classes, steps), -1, np.int64))
+        turns = op.const(np.array(steps, np.int64))
+        body = self._body(op, f"{node.op.outputs[0]}/step", steps)
+        _, picked = op.Loop(turns, _any_left(op, self.left), self.left, nothing, body=body, _outputs=2)
+        return picked, op.GreaterOrEqual(picked, number(op, 0))
+
+    def _body(self, op: OpBuilder, stem: str, steps: int) -> Graph:
+        """One step as the body of a loop: what is left and what was picked, before and after."""
+        step = op.body(stem, (*self.sides, *self.flat, self.first, self.numbers, self.most))
+        turn = step.input("turn", TensorType(DType.INT64, ()))
+        step.input("holds", TensorType(DType.BOOL, ()))
+        shape = self.left.static_shape
+        left = step.input("left", TensorType(DType.FLOAT, shape))
+        picked = step.input("picked", TensorType(DType.INT64, (*shape[:2], steps)))
+        at, is_box = _best(step, left)
+        here = step.Equal(count_up(step, steps), turn)
+        picked = step.Where(step.And(here, is_box), at, picked)
+        left = self.following(step, left, at)
+        step.graph.set_outputs([v.name for v in (_any_left(step, left), left, picked)])
+        return step.graph
+
+    def following(self, op: OpBuilder, left: Any, at: Any) -> Any:
+        """The scores left after box ``at`` of each class has been picked."""
+        flat = op.Add(at, self.first)
+        top, bottom, first, last, area = (op.Gather(values, flat, axis=0) for values in self.flat)
+        zero = _constant(op, 0)
+        height = op.Sub(op.Min(self.sides[1], bottom), op.Max(self.sides[0], top))
+        width = op.Sub(op.Min(self.sides[3], last), op.Max(self.sides[2], first))
+        common = op.Mul(op.Max(height, zero), op.Max(width, zero))
+        union = op.Max(op.Sub(op.Add(self.sides[4], area), common), _constant(op, _TINY))
+        gone = op.Or(op.Equal(self.numbers, at), op.Greater(op.Div(common, union), self.most))
+        return op.Where(gone, _constant(op, _GONE), left)
 
 
 def _corners(op: OpBuilder, boxes: ValueView, centred: bool) -> list[Any]:
@@ -106,45 +202,19 @@ def _corners(op: OpBuilder, boxes: ValueView, centred: bool) -> list[Any]:
     return [op.Sub(y, half_height), op.Add(y, half_height), op.Sub(x, half_width), op.Add(x, half_width)]
 
 
-def _pick(op: OpBuilder, node: OpView, corners: list[Any], scores: ValueView, steps: int) -> tuple[Any, Any]:
-    """The boxes picked by image, class and step, int64 [images, classes, steps]; and whether each is one."""
-    assert scores.static_shape is not None
-    overlap, least = (operand(node, i) for i in (3, 4))
-    gone = op.const(np.array(_GONE, np.float32))
-    left: Any = scores
-    if least is not None:
-        left = op.Where(op.Greater(scores, op.Reshape(least, ints(op, [1]))), scores, gone)
-    most = op.const(np.zeros(1, np.float32)) if overlap is None else op.Reshape(overlap, ints(op, [1]))
-    numbers = op.const(np.arange(scores.static_shape[2], dtype=np.int64))
-    area = op.Mul(op.Sub(corners[1], corners[0]), op.Sub(corners[3], corners[2]))
-    picked, there = [], []
-    for _ in range(steps):
-        at = op.ArgMax(left, axis=2, keepdims=1)
-        there.append(op.Greater(op.ReduceMax(left, ints(op, [2])), op.const(np.array(_LOWEST, np.float32))))
-        picked.append(at)
-        if len(picked) == steps:
-            break
-        here = op.Equal(numbers, at)
-        left = op.Where(op.Or(here, _overlaps(op, corners, area, here, most)), gone, left)
-    flags = _joined(op, [op.Cast(t, to=int(DType.INT32)) for t in there])
-    return _joined(op, picked), op.Cast(flags, to=int(DType.BOOL))
+def _best(op: OpBuilder, left: Any) -> tuple[Any, Any]:
+    """The box of the best score left of each class, [images, classes, 1], and whether there was one."""
+    best = op.ReduceMax(left, ints(op, [2]))
+    return op.ArgMax(left, axis=2, keepdims=1), op.Greater(best, _constant(op, _GONE))
+
+
+def _any_left(op: OpBuilder, left: Any) -> Any:
+    return op.Greater(op.ReduceMax(left, keepdims=0), _constant(op, _GONE))
+
+
+def _constant(op: OpBuilder, value: Any) -> Any:
+    return op.const(np.array(value, np.float32))
 
 
 def _joined(op: OpBuilder, parts: list[Any]) -> Any:
     return op.Concat(*parts, axis=2) if len(parts) > 1 else parts[0]
-
-
-def _overlaps(op: OpBuilder, corners: list[Any], area: Any, here: Any, most: Any) -> Any:
-    """Which boxes overlap the one that is ``here`` by more than ``most`` of their union."""
-    zero = op.const(np.array(0, np.float32))
-
-    def chosen(values: Any) -> Any:
-        return op.ReduceSum(op.Where(here, values, zero), ints(op, [2]))
-
-    top, bottom, first, last = (chosen(c) for c in corners)
-    height = op.Sub(op.Min(corners[1], bottom), op.Max(corners[0], top))
-    width = op.Sub(op.Min(corners[3], last), op.Max(corners[2], first))
-    common = op.Mul(op.Max(height, zero), op.Max(width, zero))
-    union = op.Sub(op.Add(area, chosen(area)), common)
-    return op.Greater(common, op.Mul(most, union))
-

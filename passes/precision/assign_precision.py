@@ -30,6 +30,7 @@ FULL_PRECISION_RULES = frozenset(
         "DecomposeGridSample",
         "DecomposeMaxRoiPool",
         "DecomposeMelWeightMatrix",
+        "DecomposeNonMaxSuppression",
         "DecomposeRoiAlign",
         "DecomposeStft",
         "DecomposeSvmClassifier",

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
 from coregraft.passes.decompose.decompose_non_max_suppression import DecomposeNonMaxSuppression
+from coregraft.rewriter.graph import Op
 from coregraft.rewriter.types import Array, Const
 
 from .conftest import Harness
@@ -46,11 +48,53 @@ def test_flipped_corners_and_equal_scores(harness: Harness) -> None:
     harness.same(RULE, g, feeds)
 
 
-@pytest.mark.parametrize("limit", [1, 2, 50])
-def test_everything_at_run_time(harness: Harness, limit: int) -> None:
+@pytest.mark.parametrize("limit", [0, 1, 2, 50])
+@pytest.mark.parametrize("count", [7, 40])
+def test_everything_at_run_time(harness: Harness, count: int, limit: int) -> None:
     thresholds = [np.array([t], np.float32) for t in (0.3, 0.1)]
-    operands = [boxes(1, 7), scores(1, 2, 7), np.array([limit]), *thresholds]
+    operands = [boxes(1, count), scores(1, 2, count), np.array([limit]), *thresholds]
     g, feeds = harness.graph("NonMaxSuppression", operands)
+    harness.same(RULE, g, feeds)
+
+
+@pytest.mark.parametrize("centred", [0, 1])
+@pytest.mark.parametrize(("overlap", "least"), [(0.3, 0.4), (0.0, 0.2), (1.0, None), (None, 0.9), (0.5, 2.0)])
+def test_more_steps_than_are_written_out_are_a_loop(
+    harness: Harness, centred: int, overlap: float | None, least: float | None
+) -> None:
+    even = np.round(scores(2, 3, 60) * 8) / 8  # many are equal
+    operands = [boxes(2, 60), even, const(2**63 - 1, np.int64)]
+    operands += [None if t is None else const(t) for t in (overlap, least)]
+    g, feeds = harness.graph("NonMaxSuppression", operands, center_point_box=centred)
+    found = harness.same(RULE, g, feeds)
+    assert found.types.count("Loop") == 1
+
+
+def test_the_loop_ends_when_no_class_has_a_box_left(harness: Harness) -> None:
+    alike, even = np.repeat(boxes(1, 1), 50, 1), np.ones((1, 4, 50), np.float32)
+    g, feeds = harness.graph("NonMaxSuppression", [alike, even, const(50, np.int64), const(0.5), const(0.5)])
+    after = harness.rewrite(RULE, g).after
+    ((loop_id, loop),) = ((i, op) for i, op in after.ops() if op.type == "Loop")
+    body = loop.attrs["body"].copy()
+    body.add_op(Op("Identity", (body.inputs[0],), ("turns",)))
+    body.set_outputs([*body.outputs.values(), "turns"])
+    after.set_op(loop_id, replace(loop, outputs=(*loop.outputs, "turns"), attrs={"body": body}))
+    after.set_outputs(["turns"])
+    (turns,) = harness.run(after, feeds)
+    assert turns.tolist() == [0]  # one turn picks a box of each class, and drops all others
+
+
+@pytest.mark.parametrize("least", [None, -np.inf, 0.0])
+def test_scores_of_minus_infinity(harness: Harness, least: float | None) -> None:
+    masked = np.where(scores(1, 2, 30) > 0.5, scores(1, 2, 30), -np.inf).astype(np.float32)
+    operands = [boxes(1, 30), masked, const(30, np.int64), const(0.4), None if least is None else const(least)]
+    g, feeds = harness.graph("NonMaxSuppression", operands)
+    harness.same(RULE, g, feeds)
+
+
+def test_boxes_without_an_area_suppress_nothing(harness: Harness) -> None:
+    flat = np.repeat(boxes(1, 1)[:, :, [0, 1, 0, 1]], 20, 1)
+    g, feeds = harness.graph("NonMaxSuppression", [flat, scores(1, 1, 20), const(20, np.int64), const(0.0)])
     harness.same(RULE, g, feeds)
 
 
@@ -61,9 +105,24 @@ def test_a_declared_size_needs_no_search(harness: Harness) -> None:
     assert "NonZero" not in found.types
 
 
-@pytest.mark.parametrize(("count", "limit", "reason"), [
-    (70, const(65, np.int64), "max-boxes"), (5, None, "keeps no box"), (5, const(0, np.int64), "keeps no box"),
+@pytest.mark.parametrize("format", ["mlprogram", "neuralnetwork"])
+def test_converted(harness: Harness, format: str) -> None:
+    operands = [boxes(2, 30), scores(2, 2, 30), np.array([25]), const(0.4), const(0.3)]
+    g, feeds = harness.graph("NonMaxSuppression", operands)
+    harness.converts(g, feeds, format)
+
+
+@pytest.mark.parametrize(("operands", "reason"), [
+    ([boxes(1, 5), scores(1, 1, 5)], "keeps no box"),
+    ([boxes(1, 5), scores(1, 1, 5), const(0, np.int64)], "keeps no box"),
+    ([boxes(1, 5), scores(1, 1, 5)[:, :0], const(1, np.int64)], "keeps no box"),
 ])  # fmt: skip
-def test_what_is_left_alone(harness: Harness, count: int, limit: Const | None, reason: str) -> None:
-    g, _ = harness.graph("NonMaxSuppression", [boxes(1, count), scores(1, 1, count), limit])
+def test_what_keeps_nothing_is_left_alone(harness: Harness, operands: list[Any], reason: str) -> None:
+    g, _ = harness.graph("NonMaxSuppression", operands)
     harness.declines(RULE, g, reason)
+
+
+def test_a_number_of_boxes_that_is_not_known_is_left_alone(harness: Harness) -> None:
+    dims: dict[int, Any] = {0: (1, "n", 4), 1: (1, 1, "n")}
+    g, _ = harness.graph("NonMaxSuppression", [boxes(1, 5), scores(1, 1, 5), const(1, np.int64)], dims=dims)
+    harness.declines(RULE, g, "the number of boxes is not known")
