@@ -73,6 +73,8 @@ PASSES: dict[str, str] = {
     "form-linear": "coregraft.passes.fuse.form_linear:FormLinear",
     "fuse-batch-norm": "coregraft.passes.fuse.fuse_batch_norm:FuseBatchNorm",
     "fuse-conv-bias": "coregraft.passes.fuse.fuse_conv_bias:FuseConvBias",
+    "fuse-conv-input": "coregraft.passes.fuse.fuse_conv_input:FuseConvInput",
+    "fuse-conv-output": "coregraft.passes.fuse.fuse_conv_output:FuseConvOutput",
     "fuse-conv-scale": "coregraft.passes.fuse.fuse_conv_scale:FuseConvScale",
     "fuse-gelu": "coregraft.passes.fuse.fuse_gelu:FuseGelu",
     "fuse-hard-swish": "coregraft.passes.fuse.fuse_hard_swish:FuseHardSwish",

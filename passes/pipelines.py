@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+from coregraft.rewriter.pipeline import parse_pipeline
+from coregraft.rewriter.rule import RuleGroup
 from coregraft.rewriter.target import Target
 
 Precision = Literal["fp16", "fp32"]
@@ -44,13 +46,10 @@ CONTRIB = (
 )
 #: Chains that are one op to Core ML, and constants that belong into weights.
 FUSE = (
-    "fuse-pad-conv",
-    "fuse-batch-norm",
+    "fuse-conv-output",
+    "reciprocal-of-conv",  # between the two: it looks for a folded convolution, and leaves a factor
+    "fuse-conv-input",
     "fuse-matmul-batch-norm",
-    "fuse-conv-scale",
-    "fuse-conv-bias",
-    "fold-input-scale",
-    "push-batch-norm",
     "fuse-layer-norm",
     "fuse-rms-norm",
     "fuse-gelu",
@@ -59,7 +58,7 @@ FUSE = (
     "fuse-softmax",
 )
 #: Forms that coremltools or the hardware gets wrong.
-ORDER = ("two-pass-variance", "root-of-square", "reciprocal-of-conv", "private-conv-bias", "order-residual")
+ORDER = ("two-pass-variance", "root-of-square", "private-conv-bias", "order-residual")
 #: Loops unrolled as far as the declared shapes of their results allow, the rest in the one form that Core ML has.
 LOOPS = ("complete-shapes", "bind-trip-count", "cleanup", "scan-to-loop", "preallocate-scan-outputs", "sink-constants")
 #: Parameters that only the run time knows, as far as the shapes of results settle them.
@@ -169,6 +168,7 @@ def convert_pipeline(target: Target, precision: Precision) -> list[str]:
 
 
 def default_names() -> list[str]:
-    """The names of all passes that a default pipeline runs."""
-    specs = [*rewrite_pipeline(), *convert_pipeline(Target.any(), "fp16")]
-    return sorted({spec.partition("{")[0] for spec in specs})
+    """The names of all passes that a default pipeline runs, the public rules of groups included."""
+    passes = parse_pipeline([*rewrite_pipeline(), *convert_pipeline(Target.any(), "fp16")])
+    parts = [rule for group in passes if isinstance(group, RuleGroup) for rule in group.rules() if rule.is_public]
+    return sorted({pass_.name for pass_ in (*passes, *parts)})

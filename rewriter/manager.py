@@ -21,6 +21,7 @@ from coregraft.rewriter.errors import CoregraftError, GraphError, PassError, Usa
 from coregraft.rewriter.graph import Graph
 from coregraft.rewriter.pipeline import PipelineLike, make_pass, parse_pipeline, to_text
 from coregraft.rewriter.rewriter import Rewriter
+from coregraft.rewriter.rule import RuleGroup
 from coregraft.rewriter.target import Target
 from coregraft.rewriter.types import Array
 from coregraft.rewriter.verify import verify
@@ -124,7 +125,7 @@ class PassManager:
         for pass_, automatic in self._schedule:
             if automatic and facts.violated(next(iter(pass_.ensures)), g) is None:
                 continue
-            if pass_.code:
+            if pass_.code or isinstance(pass_, RuleGroup):
                 found.extend(pass_.check(g, self._context(pass_, census)))
             census = self._run_one(pass_, g, automatic, [], census)[1]
         return list(dict.fromkeys(found)), g

@@ -59,6 +59,11 @@ class Rule(Pass):
 
     # ---------------------------------------------------------------- what the engine asks of it
 
+    @property
+    def is_public(self) -> bool:
+        """Whether it is a pass with a page of its own, not merely a part of one."""
+        return not type(self).__name__.startswith("_")
+
     def match(self, g: Graph, op_id: int, *, trace: bool = False) -> Match | NoMatch:
         """The match at an op (``where`` included), or the reason for none. Never changes the graph."""
         from coregraft.rewriter.matcher import Matcher
@@ -123,8 +128,9 @@ class RuleGroup(Pass):
         ctx.rewrite(g, self.rules())
 
     def check(self, g: Graph, ctx: Context) -> list[Finding]:
-        found = [finding for rule in self.rules() for finding in rule.check(g, ctx) if finding.code]
-        return [dataclasses.replace(finding, pass_name=self.name) for finding in found]
+        found = [f for rule in self.rules() if rule.code for f in rule.check(g, ctx)]
+        public = {rule.name for rule in self.rules() if rule.is_public}
+        return [f if f.pass_name in public else dataclasses.replace(f, pass_name=self.name) for f in found]
 
 
 class OpBuilder:

@@ -36,6 +36,8 @@ BIAS: dict[str, tuple[str, ...]] = {
     "form-linear": ("linear", "matmul", "gemm"),
     "fuse-batch-norm": ("conv", "batch_norm", "conv_transpose"),
     "fuse-conv-bias": ("conv", "scale", "conv_transpose", "scale"),
+    "fuse-conv-input": ("pad", "scale", "batch_norm", "conv"),
+    "fuse-conv-output": ("conv", "scale", "batch_norm"),
     "fuse-conv-scale": ("conv", "scale", "conv_transpose", "scale"),
     "fuse-gelu": ("gelu",),
     "fuse-hard-swish": ("swish",),
@@ -69,9 +71,9 @@ BIAS: dict[str, tuple[str, ...]] = {
 MUST_FIRE = (
     "assign-precision", "bound-mask-constants", "cleanup", "decompose-einsum", "eliminate-common-subexpressions",
     "eliminate-identities", "fold-constants", "fold-if", "form-linear", "fuse-batch-norm", "fuse-conv-bias",
-    "fuse-conv-scale", "fuse-gelu", "fuse-hard-swish", "fuse-layer-norm", "fuse-matmul-batch-norm", "fuse-pad-conv",
-    "fuse-reshapes", "fuse-rms-norm", "fuse-swish", "fuse-transposes", "order-residual", "resolve-auto-pad",
-    "select-if", "unroll-gru",
+    "fuse-conv-input", "fuse-conv-output", "fuse-conv-scale", "fuse-gelu", "fuse-hard-swish", "fuse-layer-norm",
+    "fuse-matmul-batch-norm", "fuse-pad-conv", "fuse-reshapes", "fuse-rms-norm", "fuse-swish", "fuse-transposes",
+    "order-residual", "resolve-auto-pad", "select-if", "unroll-gru",
 )  # fmt: skip
 IMAGES = [shape for shape in INPUTS if len(shape) in (3, 4)]
 #: Kind of step -> the shapes that it needs.
