@@ -128,7 +128,7 @@ def same_content(path: Path, pieces: Iterable[Piece]) -> bool:
         for piece in pieces:
             data = memoryview(piece.raw() if isinstance(piece, Const) else piece)
             for at in range(0, len(data), _CHUNK):
-                part = data[at : at + _CHUNK]
+                part = bytes(data[at : at + _CHUNK])  # a view would be compared element by element
                 if file.read(len(part)) != part:
                     return False
         return not file.read(1)
