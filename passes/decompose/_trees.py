@@ -3,11 +3,14 @@
 A leaf is reached when all comparisons on its path come out as the path wants. With comparisons as 0 and 1, and a matrix
 that has 1 where the path wants true, -1 where it wants false, the product equals the number of true turns of the path
 exactly at the leaf reached, and is less at all others.
+
+Doubles are compared in fp32, which is all that Core ML has. The thresholds are moved to fp32 numbers on the side that
+leaves every fp32 input its branch; only an input that fp32 does not have may take another one, beside a threshold.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Protocol
 
@@ -26,6 +29,12 @@ _COMPARE = {
     "BRANCH_EQ": "Equal",
     "BRANCH_NEQ": "Equal",  # and not
 }
+
+
+#: From a root to a leaf: the nodes passed, by index, and whether by their true (1) or false (-1) way.
+_Path = tuple[tuple[int, int], ...]
+#: Tree -> its leaves, by index, and the path to each.
+_Paths = dict[int, list[tuple[int, _Path]]]
 
 
 class Attributes(Protocol):
@@ -69,14 +78,15 @@ class TreeRule(Decomposition):
 
     def ensemble(self, node: OpView, lists: Attributes, prefix: str, targets: int) -> Ensemble | NoMatch:
         """The trees of an op; ``lists`` is the op, or what stands in the place of its attributes."""
-        if need(node, 0).dtype is DType.DOUBLE:
-            return NoMatch("its input is compared in double precision")
+        doubles = [lists.attr(f"{name}_as_tensor") for name in ("nodes_values", f"{prefix}_weights", "base_values")]
+        if need(node, 0).dtype is not DType.DOUBLE and any(tensor is not None for tensor in doubles):
+            return NoMatch("its values are doubles and its input is not, which onnxruntime refuses")
         return read(lists, prefix, targets, self.max_elements)
 
     def regression(self, op: OpBuilder, node: OpView, lists: Attributes, aggregate: str, how: str) -> Any:
         """What the trees say together, beside the base values, transformed."""
         targets = node.attr("n_targets") or 1
-        base = lists.attr("base_values") or (0.0,) * targets
+        base = numbers(lists, "base_values") or (0.0,) * targets
         if len(base) != targets:
             return NoMatch("{} base values for {} targets", len(base), targets)
         if how not in ("NONE", "PROBIT") and targets == 1:
@@ -95,27 +105,27 @@ class TreeRule(Decomposition):
         return found if isinstance(found, NoMatch) else transformed(op, raised(op, found, base), how)
 
 
-def read(node: Attributes, prefix: str, targets: int, max_elements: int) -> Ensemble | NoMatch:
+def numbers(lists: Attributes, name: str) -> Sequence[float]:
+    """An attribute that is a list of floats, or of doubles in a tensor; empty where there is neither."""
+    tensor = lists.attr(f"{name}_as_tensor")
+    found: Sequence[float] = (lists.attr(name) or ()) if tensor is None else tensor.numpy().reshape(-1).tolist()
+    return found
+
+
+def read(lists: Attributes, prefix: str, targets: int, max_elements: int) -> Ensemble | NoMatch:
     """The ensemble of a TreeEnsembleClassifier (``prefix`` "class") or TreeEnsembleRegressor ("target")."""
-    if node.attr("nodes_values_as_tensor") is not None or node.attr(f"{prefix}_weights_as_tensor") is not None:
-        return NoMatch("its values are doubles")
-    modes = [str(m) for m in node.attr("nodes_modes") or ()]
+    modes = [str(m) for m in lists.attr("nodes_modes") or ()]
     kinds = sorted(set(modes) - {"LEAF"})
     if any(k not in _COMPARE for k in kinds):
         return NoMatch("its nodes compare in a way that is not known: {}", ", ".join(kinds))
-    broken = _malformed(node, prefix, targets)
+    broken = _malformed(lists, prefix, targets)
     if broken is not None:
         return NoMatch("its trees are malformed: {}", broken)
-    keys = list(zip(node.attr("nodes_treeids"), node.attr("nodes_nodeids"), strict=True))
-    place = {key: i for i, key in enumerate(keys)}
-    weights: dict[tuple[int, int], Array] = {}
-    lists = (node.attr(f"{prefix}_{what}") for what in ("treeids", "nodeids", "ids", "weights"))
-    for tree, leaf, target, weight in zip(*lists, strict=True):
-        weights.setdefault((tree, leaf), np.zeros(targets, np.float32))[target] += np.float32(weight)
-    paths: dict[int, list[tuple[int, tuple[tuple[int, int], ...]]]] = {}
-    fan = (node.attr("nodes_truenodeids"), node.attr("nodes_falsenodeids"))
-    for root in _roots(keys, modes, fan, place):
-        paths[keys[root][0]] = list(_leaves(root, keys, modes, fan, place))
+    thresholds = [_threshold(mode, value) for mode, value in zip(modes, numbers(lists, "nodes_values"), strict=True)]
+    if any(threshold is None for threshold in thresholds):
+        return NoMatch("a node asks whether a feature equals a number that is none of fp32")
+    keys = list(zip(lists.attr("nodes_treeids"), lists.attr("nodes_nodeids"), strict=True))
+    paths = _paths(lists, keys, modes)
     nodes = {tree: sorted({i for _, path in leaves for i, _ in path}) for tree, leaves in paths.items()}
     if sum(len(nodes[tree]) + len(paths[tree]) for tree in paths) != len(keys):
         return NoMatch("its trees are malformed: there are nodes that no root leads to")
@@ -133,15 +143,16 @@ def read(node: Attributes, prefix: str, targets: int, max_elements: int) -> Ense
         np.zeros((*shape, n_leaves), np.float32),
         np.full((len(paths), 1, n_leaves), n_nodes + 1, np.float32),
         np.zeros((len(paths), n_leaves, targets), np.float32),
-        _speaks(node, prefix, paths, keys, targets),
+        _speaks(lists, prefix, paths, keys, targets),
     )
-    tracks = node.attr("nodes_missing_value_tracks_true") or (0,) * len(keys)
+    weights = _weights(lists, prefix, targets)
+    tracks = lists.attr("nodes_missing_value_tracks_true") or (0,) * len(keys)
     for t, tree in enumerate(paths):
         column = {i: n for n, i in enumerate(nodes[tree])}
         for i, n in column.items():
             found.modes[t, n] = modes[i]
-            found.features[t, n] = node.attr("nodes_featureids")[i]
-            found.thresholds[t, n] = node.attr("nodes_values")[i]
+            found.features[t, n] = lists.attr("nodes_featureids")[i]
+            found.thresholds[t, n] = thresholds[i]
             found.missing[t, n] = bool(tracks[i])
         for leaf, (index, path) in enumerate(paths[tree]):
             for i, turn in path:
@@ -151,8 +162,34 @@ def read(node: Attributes, prefix: str, targets: int, max_elements: int) -> Ense
     return found
 
 
-def _speaks(node: Attributes, prefix: str, paths: Any, keys: Any, targets: int) -> Array | None:
-    spoken = set(zip(*(node.attr(f"{prefix}_{what}") for what in ("treeids", "nodeids", "ids")), strict=True))
+def _threshold(mode: str, value: float) -> np.float32 | None:
+    """The fp32 number by which a comparison with a double tells all fp32 numbers apart as the double does.
+
+    None where that takes a double: no fp32 number equals one that is not of fp32.
+    """
+    with np.errstate(over="ignore"):
+        nearest = np.float32(value)
+    error = float(nearest) - value
+    if error == 0 or mode == "LEAF":
+        return nearest
+    if mode in ("BRANCH_LEQ", "BRANCH_GT"):
+        return nearest if error < 0 else np.nextafter(nearest, np.float32(-np.inf))
+    if mode in ("BRANCH_LT", "BRANCH_GTE"):
+        return nearest if error > 0 else np.nextafter(nearest, np.float32(np.inf))
+    return None
+
+
+def _weights(lists: Attributes, prefix: str, targets: int) -> dict[tuple[int, int], Array]:
+    """What each leaf adds to each target, by (tree, node)."""
+    found: dict[tuple[int, int], Array] = {}
+    columns = (lists.attr(f"{prefix}_{what}") for what in ("treeids", "nodeids", "ids"))
+    for tree, leaf, target, weight in zip(*columns, numbers(lists, f"{prefix}_weights"), strict=True):
+        found.setdefault((tree, leaf), np.zeros(targets, np.float32))[target] += np.float32(weight)
+    return found
+
+
+def _speaks(lists: Attributes, prefix: str, paths: _Paths, keys: Any, targets: int) -> Array | None:
+    spoken = set(zip(*(lists.attr(f"{prefix}_{what}") for what in ("treeids", "nodeids", "ids")), strict=True))
     found = np.zeros((len(paths), 1, targets), bool)
     for t, (tree, leaves) in enumerate(paths.items()):
         for target in range(targets):
@@ -177,11 +214,13 @@ def scored_always(lists: Attributes, prefix: str) -> set[int]:
     return {target for (tree, target), there in weighed.items() if leaves[tree] <= there}
 
 
-def _malformed(node: Attributes, prefix: str, targets: int) -> str | None:
+def _malformed(lists: Attributes, prefix: str, targets: int) -> str | None:
     """What keeps the nodes from being a forest with one root a tree, or None."""
-    columns = [node.attr(f"nodes_{what}") or () for what in ("treeids", "nodeids", "modes", "featureids", "values")]
-    fan = [node.attr(f"nodes_{what}") or () for what in ("truenodeids", "falsenodeids")]
-    weights = [node.attr(f"{prefix}_{what}") or () for what in ("treeids", "nodeids", "ids", "weights")]
+    columns = [lists.attr(f"nodes_{what}") or () for what in ("treeids", "nodeids", "modes", "featureids")]
+    columns.append(numbers(lists, "nodes_values"))
+    fan = [lists.attr(f"nodes_{what}") or () for what in ("truenodeids", "falsenodeids")]
+    weights = [lists.attr(f"{prefix}_{what}") or () for what in ("treeids", "nodeids", "ids")]
+    weights.append(numbers(lists, f"{prefix}_weights"))
     if len({len(c) for c in (*columns, *fan)}) != 1 or len({len(c) for c in weights}) != 1 or not columns[0]:
         return "lists that belong together differ in length, or are empty"
     keys = list(zip(columns[0], columns[1], strict=True))
@@ -197,24 +236,28 @@ def _malformed(node: Attributes, prefix: str, targets: int) -> str | None:
     return None
 
 
-def _roots(
-    keys: Sequence[tuple[int, int]], modes: Sequence[str], fan: Sequence[Any], place: dict[Any, int]
-) -> list[int]:
-    """The node of each tree that no other node leads to, in order of the trees."""
-    below = {place[keys[i][0], side[i]] for i, mode in enumerate(modes) if mode != "LEAF" for side in fan}
-    return [i for i in range(len(keys)) if i not in below]
+def _paths(lists: Attributes, keys: Sequence[tuple[int, int]], modes: Sequence[str]) -> _Paths:
+    """The leaves of each tree, depth first, with the way to each."""
+    place = {key: i for i, key in enumerate(keys)}
+    fan = (lists.attr("nodes_truenodeids"), lists.attr("nodes_falsenodeids"))
+    below = {
+        i: [(turn, place[keys[i][0], side[i]]) for turn, side in ((-1, fan[1]), (1, fan[0]))]
+        for i, mode in enumerate(modes)
+        if mode != "LEAF"
+    }
+    inner = {child for children in below.values() for _, child in children}
+    return {keys[root][0]: list(_leaves(root, below)) for root in range(len(keys)) if root not in inner}
 
 
-def _leaves(root: int, keys: Any, modes: Any, fan: Any, place: Any) -> Any:
-    """(leaf, path) from a node down, depth first; a path is (node, 1 or -1) pairs."""
-    todo: list[tuple[int, tuple[tuple[int, int], ...]]] = [(root, ())]
+def _leaves(root: int, below: dict[int, list[tuple[int, int]]]) -> Iterator[tuple[int, _Path]]:
+    """(leaf, path) from a node down, depth first."""
+    todo: list[tuple[int, _Path]] = [(root, ())]
     while todo:
         i, path = todo.pop()
-        if modes[i] == "LEAF":
+        if i not in below:
             yield i, path
-            continue
-        for turn, side in ((-1, fan[1]), (1, fan[0])):
-            todo.append((place[keys[i][0], side[i]], (*path, (i, turn))))
+        for turn, child in below.get(i, ()):
+            todo.append((child, (*path, (i, turn))))
 
 
 def scores(op: OpBuilder, node: OpView, ensemble: Ensemble, base: Sequence[float]) -> Any:

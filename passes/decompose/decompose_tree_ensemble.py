@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from coregraft.passes.decompose._base import need
 from coregraft.passes.decompose._trees import TreeRule
 from coregraft.rewriter.passes import NoMatch, OpBuilder, OpView
-from coregraft.rewriter.types import Const
+from coregraft.rewriter.types import Const, DType
 
 _MODES = ("BRANCH_LEQ", "BRANCH_LT", "BRANCH_GTE", "BRANCH_GT", "BRANCH_EQ", "BRANCH_NEQ")
 _AGGREGATES = ("AVERAGE", "SUM", "MIN", "MAX")
@@ -34,8 +35,9 @@ class DecomposeTreeEnsemble(TreeRule):
     all comparisons of all trees are one Gather and one comparison; a MatMul with the paths tells which leaf each row
     reaches, another one tells what the leaves say. Honours ``aggregate_function``, missing values, comparisons of
     all kinds and ``post_transform`` NONE and, of several targets, SOFTMAX_ZERO; 1 and 2 are refused, since they are
-    SOFTMAX and LOGISTIC to ONNX and the other way round to onnxruntime. So are double inputs and set membership
-    (BRANCH_MEMBER). Fires where the target has no lowering for the op.
+    SOFTMAX and LOGISTIC to ONNX and the other way round to onnxruntime. So is set membership (BRANCH_MEMBER). Doubles
+    are compared in fp32, with thresholds that leave each fp32 number its branch. Fires where the target has no
+    lowering for the op.
 
     Why it matters
     --------------
@@ -47,7 +49,7 @@ class DecomposeTreeEnsemble(TreeRule):
 
     Equivalence
     -----------
-    Reassociating: the leaves' weights are added in another order. Thresholds are compared as they are.
+    Reassociating: the leaves' weights are added in another order. fp32 thresholds are compared as they are.
 
     Options
     -------
@@ -75,7 +77,10 @@ class DecomposeTreeEnsemble(TreeRule):
         if how not in _TRANSFORMS:
             return NoMatch("post_transform {}: ONNX and onnxruntime number SOFTMAX and LOGISTIC differently", how)
         aggregate = _AGGREGATES[node.attr("aggregate_function")]
-        return self.regression(op, node, _Lists(lists), aggregate, _TRANSFORMS[how])
+        y = self.regression(op, node, _Lists(lists), aggregate, _TRANSFORMS[how])
+        if isinstance(y, NoMatch) or need(node, 0).dtype is not DType.DOUBLE:
+            return y
+        return op.Cast(y, to=int(DType.DOUBLE))
 
     def _lists(self, attrs: Any, splits: list[float], modes: list[int], weights: list[float]) -> Any:
         """The lists of the older form: one entry for each node and leaf, in order of the trees."""

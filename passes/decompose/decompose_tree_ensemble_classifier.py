@@ -22,8 +22,8 @@ class DecomposeTreeEnsembleClassifier(_trees.TreeRule):
     reaches, another one adds up what the leaves say. Labels and probabilities follow onnxruntime: with two labels and
     weights for one of them, the score is compared with 0.5 where all weights are positive, with 0 otherwise; with
     more labels the greatest score wins. Honours ``base_values``, missing values and ``post_transform`` NONE, SOFTMAX,
-    LOGISTIC, SOFTMAX_ZERO and PROBIT. The labels must be integers; double inputs are refused, others cast to fp32.
-    Fires where the target has no lowering for the op.
+    LOGISTIC, SOFTMAX_ZERO and PROBIT. The labels must be integers. Inputs are cast to fp32; the thresholds of doubles
+    are such that each fp32 number keeps its branch. Fires where the target has no lowering for the op.
 
     Why it matters
     --------------
@@ -35,7 +35,7 @@ class DecomposeTreeEnsembleClassifier(_trees.TreeRule):
 
     Equivalence
     -----------
-    Reassociating: the leaves' weights are added in another order. Thresholds are compared as they are.
+    Reassociating: the leaves' weights are added in another order. fp32 thresholds are compared as they are.
 
     Options
     -------
@@ -53,11 +53,11 @@ class DecomposeTreeEnsembleClassifier(_trees.TreeRule):
         if isinstance(labels, NoMatch):
             return labels
         how = node.attr("post_transform")
-        weights, ids = np.array(node.attr("class_weights") or ()), set(node.attr("class_ids") or ())
+        weights, ids = np.array(_trees.numbers(node, "class_weights")), set(node.attr("class_ids") or ())
         ensemble = self.ensemble(node, node, "class", len(labels))
         if isinstance(ensemble, NoMatch):
             return ensemble
-        base = list(node.attr("base_values") or ())
+        base = _trees.numbers(node, "base_values")
         if len(labels) == 2 and len(ids) == 1 and (not base or ids == {0}) and len(base) <= 1:
             return self._binary(op, node, labels, ensemble, sorted(ids)[0], base, bool((weights >= 0).all()), how)
         if len(labels) == 2:

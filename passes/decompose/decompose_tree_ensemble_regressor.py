@@ -18,9 +18,9 @@ class DecomposeTreeEnsembleRegressor(TreeRule):
     All comparisons of all trees are one Gather and one comparison; a MatMul with the paths tells which leaf each row
     reaches, another one tells what the leaves say. Honours ``aggregate_function``, ``base_values``, missing values,
     comparisons of all kinds, and ``post_transform`` of several targets, which onnxruntime leaves out for one (PROBIT
-    excepted): that is refused. So are base values of a target that no leaf may speak of, which it leaves out too, and
-    double inputs; others are cast to fp32. Fires where the target has no lowering
-    for the op.
+    excepted): that is refused. So are base values of a target that no leaf may speak of, which it leaves out too.
+    Inputs are cast to fp32; the thresholds of doubles are such that each fp32 number keeps its branch. Fires where the
+    target has no lowering for the op.
 
     Why it matters
     --------------
@@ -32,7 +32,7 @@ class DecomposeTreeEnsembleRegressor(TreeRule):
 
     Equivalence
     -----------
-    Reassociating: the leaves' weights are added in another order. Thresholds are compared as they are.
+    Reassociating: the leaves' weights are added in another order. fp32 thresholds are compared as they are.
 
     Options
     -------

@@ -13,7 +13,10 @@ from coregraft.rewriter.types import Const
 RULE = DecomposeTreeEnsemble()
 
 
-def ensemble(harness: Any, mode: int = 0, **more: Any) -> Any:
+X = np.array([[0.5, -0.25], [0.6, 1], [0.4, -1], [0.1, 3], [np.nan, 0]], np.float32)
+
+
+def ensemble(harness: Any, mode: int = 0, x: np.ndarray[Any, Any] = X, **more: Any) -> Any:
     """Two trees: one of two nodes, one that is a single leaf, as onnxruntime writes it."""
     attrs: dict[str, Any] = {
         "n_targets": 2,
@@ -29,7 +32,6 @@ def ensemble(harness: Any, mode: int = 0, **more: Any) -> Any:
         "leaf_weights": Const.of(np.array([1.0, 2.0, -3.0, 0.5], np.float32)),
         **more,
     }
-    x = np.array([[0.5, -0.25], [0.6, 1], [0.4, -1], [0.1, 3], [np.nan, 0]], np.float32)
     g, feeds = harness.graph("TreeEnsemble", [x], domain="ai.onnx.ml", **attrs)
     g.set_opsets({**g.opsets, "ai.onnx.ml": 5})
     return g, feeds
@@ -39,6 +41,13 @@ def ensemble(harness: Any, mode: int = 0, **more: Any) -> Any:
 def test_modes(harness: Any, mode: int) -> None:
     g, feeds = ensemble(harness, mode, aggregate_function=1)
     harness.same(RULE, g, feeds)
+
+
+def test_doubles(harness: Any) -> None:
+    splits, weights = Const.of(np.array([0.1, 0.3, 0.0])), Const.of(np.array([1.0, 2.0, -3.0, 0.5]))
+    x = np.array([[0.1, 0.3], [np.float32(0.1), np.float32(0.3)], [0.0, 1.0]])
+    g, feeds = ensemble(harness, x=x, aggregate_function=1, nodes_splits=splits, leaf_weights=weights)
+    harness.same(RULE, g, {k: v.astype(np.float32).astype(np.float64) for k, v in feeds.items()})
 
 
 @pytest.mark.parametrize("how", [0, 3])

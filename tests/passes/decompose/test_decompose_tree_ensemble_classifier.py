@@ -9,6 +9,7 @@ import pytest
 
 from coregraft.passes.decompose.decompose_tree_ensemble_classifier import DecomposeTreeEnsembleClassifier
 from coregraft.rewriter.graph import Floats
+from coregraft.rewriter.types import Const
 
 RULE = DecomposeTreeEnsembleClassifier()
 
@@ -123,6 +124,23 @@ def test_base_values(harness: Any) -> None:
         domain="ai.onnx.ml",
         classlabels_int64s=(0, 1, 2),
         base_values=Floats([0.5, 0.1, -0.2]),
+        **attrs,
+    )
+    harness.same(RULE, g, feeds)
+
+
+@pytest.mark.parametrize("targets", [[1], [0, 1, 2]])
+def test_doubles(harness: Any, targets: list[int]) -> None:
+    attrs = ensemble("class", trees=3, depth=3, targets=targets, low=0.0)
+    for name in ("nodes_values", "class_weights"):
+        attrs[f"{name}_as_tensor"] = Const.of(np.array(attrs.pop(name)) + 1e-12)
+    labels = tuple(range(max(2, len(targets))))
+    g, feeds = harness.graph(
+        "TreeEnsembleClassifier",
+        [rows().astype(np.float64)],
+        outputs=2,
+        domain="ai.onnx.ml",
+        classlabels_int64s=labels,
         **attrs,
     )
     harness.same(RULE, g, feeds)

@@ -9,6 +9,7 @@ import pytest
 
 from coregraft.passes.decompose.decompose_tree_ensemble_regressor import DecomposeTreeEnsembleRegressor
 from coregraft.rewriter.graph import Floats
+from coregraft.rewriter.types import Const
 
 RULE = DecomposeTreeEnsembleRegressor()
 
@@ -67,6 +68,48 @@ def test_nodes_that_compare_in_different_ways(harness: Any) -> None:
     attrs = {**ATTRS, "nodes_modes": tuple(modes)}
     g, feeds = harness.graph("TreeEnsembleRegressor", [X], domain="ai.onnx.ml", **attrs)
     harness.same(RULE, g, feeds)
+
+
+def in_doubles(splits: list[float], **change: Any) -> dict[str, Any]:
+    """The two trees with these splits, in double precision."""
+    plain = {k: v for k, v in ATTRS.items() if k not in ("nodes_values", "target_weights")}
+    values = [splits[0], 0.0, splits[1], 0.0, 0.0, 0.0]
+    return {
+        **plain,
+        "nodes_values_as_tensor": Const.of(np.array(values)),
+        "target_weights_as_tensor": Const.of(np.array([1.0, 2.0, 4.0, 10.0])),
+        **change,
+    }
+
+
+@pytest.mark.parametrize("mode", ["BRANCH_LEQ", "BRANCH_LT", "BRANCH_GTE", "BRANCH_GT"])
+@pytest.mark.parametrize("split", [0.1, 0.3, -0.1, 0.5, 1e300, -1e300])
+def test_every_fp32_number_keeps_the_branch_it_takes_in_doubles(harness: Any, mode: str, split: float) -> None:
+    """0.1 is above its nearest fp32 number, 0.3 below: rounded thresholds send these neighbours the wrong way."""
+    with np.errstate(over="ignore"):
+        near = np.float32(split)
+    low, high = np.nextafter(near, np.float32(-np.inf)), np.nextafter(near, np.float32(np.inf))
+    x = np.array([[v, v] for v in (low, near, high, np.inf, -np.inf, np.nan)]).astype(np.float64)
+    modes = tuple(mode if m != "LEAF" else m for m in ATTRS["nodes_modes"])
+    base = Const.of(np.array([0.5, -1.5]))
+    attrs = in_doubles([split, split], nodes_modes=modes, base_values_as_tensor=base)
+    g, feeds = harness.graph("TreeEnsembleRegressor", [x], domain="ai.onnx.ml", **attrs)
+    harness.same(RULE, g, feeds)
+
+
+def test_equality_with_doubles(harness: Any) -> None:
+    modes = ("BRANCH_EQ", "LEAF", "BRANCH_NEQ", "LEAF", "LEAF", "LEAF")
+    attrs = in_doubles([0.5, -1.0], nodes_modes=modes)
+    g, feeds = harness.graph("TreeEnsembleRegressor", [X.astype(np.float64)], domain="ai.onnx.ml", **attrs)
+    harness.same(RULE, g, feeds)
+    attrs = in_doubles([0.5, -1.1], nodes_modes=modes)
+    g, _ = harness.graph("TreeEnsembleRegressor", [X.astype(np.float64)], domain="ai.onnx.ml", **attrs)
+    harness.declines(RULE, g, "none of fp32")
+
+
+def test_values_in_doubles_of_another_input_are_refused(harness: Any) -> None:
+    g, _ = harness.graph("TreeEnsembleRegressor", [X], domain="ai.onnx.ml", **in_doubles([0.5, -1.0]))
+    harness.declines(RULE, g, "values are doubles and its input is not")
 
 
 @pytest.mark.parametrize(
