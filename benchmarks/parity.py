@@ -27,7 +27,7 @@ from benchmarks.feeds import Array, make_feeds
 from benchmarks.models import EXPORTS, MODELS, Model, cache_folder, read_manifest
 
 if TYPE_CHECKING:
-    from coregraft.verification.verify import Verification
+    from coregraft.verification.result import Verification
 
 ROOT = Path(__file__).resolve().parent.parent
 PRECISIONS = ("fp32", "fp16")

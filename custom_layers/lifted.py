@@ -25,7 +25,7 @@ class LiftedNetwork:
     """A neuralnetwork with custom layers, ready to run.
 
     Args:
-        path: the ``.mlmodel``.
+        network: path of the ``.mlmodel``, or a graph lifted from it with ``custom=True``.
         references: NumPy references of ONNX ops, by (domain, op type), besides those of registered custom layers.
 
     Raises:
@@ -33,8 +33,8 @@ class LiftedNetwork:
         UnsupportedError: ``lift-op-unsupported``; ``reference-missing`` naming an op that has no reference.
     """
 
-    def __init__(self, path: str | Path, references: References = NO_REFERENCES) -> None:
-        self.graph: Graph = lift(path, custom=True)
+    def __init__(self, network: str | Path | Graph, references: References = NO_REFERENCES) -> None:
+        self.graph = network if isinstance(network, Graph) else lift(network, custom=True)
         self._interpreter = Interpreter(_layer_references(self.graph, references))
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:

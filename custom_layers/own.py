@@ -38,10 +38,15 @@ def own(g: Graph, names: Iterable[str]) -> None:
     found: dict[str, None] = {}
     _own(g, set(wanted), found)
     if missing := [name for name in wanted if name not in found]:
-        types = ", ".join(sorted({_name(op) for _, op in g.ops()}))
+        types = ", ".join(sorted({name_of(op) for _, op in g.ops()}))
         raise UsageError("own-unknown", f"the model has no {missing[0]}", hint=f"after clean-up it has {types}")
     domains = {PREFIX + op.domain.removeprefix(PREFIX) for _, op in g.ops() if op.domain.startswith(PREFIX)}
     g.set_opsets({**g.opsets, **dict.fromkeys(sorted(domains), 1)})
+
+
+def name_of(op: Op) -> str:
+    """An op's type as ``own`` is told it, with its domain in front where it has one."""
+    return f"{op.domain}.{op.type}" if op.domain else op.type
 
 
 def _own(g: Graph, wanted: set[str], found: dict[str, None]) -> None:
@@ -50,15 +55,11 @@ def _own(g: Graph, wanted: set[str], found: dict[str, None]) -> None:
         for body in bodies.values():
             _own(body, wanted, found)
         domain = op.domain
-        if _name(op) in wanted:
-            found[_name(op)] = None
+        if name_of(op) in wanted:
+            found[name_of(op)] = None
             domain = PREFIX + op.domain
         if bodies or domain != op.domain:
             g.set_op(op_id, replace(op, domain=domain, attrs={**op.attrs, **bodies}))
-
-
-def _name(op: Op) -> str:
-    return f"{op.domain}.{op.type}" if op.domain else op.type
 
 
 def _typed(at: Site) -> Types | None:

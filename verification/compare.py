@@ -83,6 +83,8 @@ def compare(
     if found.shape != reference.shape and not _scalar_pair(found, reference):
         return Comparison(name, False, f"shape {list(found.shape)} instead of {list(reference.shape)}")
     found = found.reshape(reference.shape)
+    if reference.dtype.kind == found.dtype.kind == "O":  # strings
+        return _exact(name, reference, found, tolerance)
     if reference.dtype.kind not in "fViub" or found.dtype.kind not in "fViub":
         return Comparison(name, False, f"{found.dtype} cannot be compared with {reference.dtype}")
     if reference.dtype.kind not in "fV":

@@ -24,6 +24,18 @@ UNITS = {"cpu": "CPU_ONLY", "gpu": "CPU_AND_GPU", "ane": "CPU_AND_NE", "all": "A
 CHILD = (sys.executable, "-m", "coregraft.verification.device")
 
 
+def check_device(unit: str) -> None:
+    """See that there is such a device, here.
+
+    Raises:
+        UsageError: ``device-unknown``; ``device-unavailable`` anywhere but on macOS.
+    """
+    if unit not in UNITS:
+        raise UsageError("device-unknown", f'there is no device "{unit}"', hint=f"one of {', '.join(UNITS)}")
+    if sys.platform != "darwin":
+        raise UsageError("device-unavailable", "Core ML runs on macOS only", hint="leave --device out")
+
+
 def predict(package: Path, feeds: Sequence[Mapping[str, Array]], unit: str) -> list[dict[str, Array]]:
     """Outputs of a package by feature name, for each feed.
 
@@ -31,13 +43,10 @@ def predict(package: Path, feeds: Sequence[Mapping[str, Array]], unit: str) -> l
         unit: ``cpu``, ``gpu``, ``ane`` or ``all``.
 
     Raises:
-        UsageError: ``device-unknown``; ``device-unavailable`` anywhere but on macOS.
+        UsageError: as :func:`check_device`.
         UnsupportedError: ``device-failed`` when Core ML refuses the package, or the child dies.
     """
-    if unit not in UNITS:
-        raise UsageError("device-unknown", f'there is no device "{unit}"', hint=f"one of {', '.join(UNITS)}")
-    if sys.platform != "darwin":
-        raise UsageError("device-unavailable", "Core ML runs on macOS only", hint="leave --device out")
+    check_device(unit)
     with tempfile.TemporaryDirectory() as folder:
         for i, feed in enumerate(feeds):
             np.savez(Path(folder) / f"in{i}.npz", **dict(feed))

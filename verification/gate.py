@@ -12,9 +12,8 @@ from coregraft.custom_layers.bundle import Divided, keep_classes, parts_path
 from coregraft.lowering import package
 from coregraft.lowering.convert import Conversion
 from coregraft.rewriter.errors import CoregraftError, UsageError
-from coregraft.verification.network import verify_network
-from coregraft.verification.parts import verify_parts
-from coregraft.verification.verify import Verification, verify
+from coregraft.verification.result import Verification
+from coregraft.verification.verify import verify
 
 #: Errors for which a package is written unverified, with a warning: nothing is known to be wrong with it.
 _UNVERIFIABLE = frozenset(
@@ -66,10 +65,15 @@ def save_verified(source: Any, done: Conversion, path: str | Path, *, draws: int
         fresh = Path(folder) / path.name
         written = done.save(fresh)
         try:
-            found = _verified(source, done, fresh, draws, seed)
-            exact = found if found.ok or found.precision == "fp32" else _without_rounding(source, done, fresh, seed)
-            if not found.ok and not isinstance(done, Divided) and not _has_layers(done):
-                found = verify(source, fresh, draws=1, seed=seed, layers=True)
+            more: dict[str, Any] = {"seed": seed}
+            if isinstance(done, Divided):
+                more["references"] = done.references
+            found = verify(source, fresh, draws=draws, layers=False, **more)
+            exact = found
+            if not found.ok:
+                if found.precision == "fp16":
+                    exact = verify(source, fresh, draws=1, layers=False, fp16="exact", **more)
+                found = verify(source, fresh, draws=1, layers=True, **more)
         except CoregraftError as error:
             if error.code not in _UNVERIFIABLE:
                 raise
@@ -82,26 +86,6 @@ def save_verified(source: Any, done: Conversion, path: str | Path, *, draws: int
             return Gated((failed, report), found, False, tuple(found.warnings))
         warnings = [*found.warnings, *([] if found.ok else [_drifts(found)])]
         return Gated(_place(written, fresh, path), found, True, tuple(warnings))
-
-
-def _verified(source: Any, done: Conversion, fresh: Path, draws: int, seed: int) -> Verification:
-    if isinstance(done, Divided):
-        return verify_parts(source, fresh, draws=draws, seed=seed, references=done.references)
-    if _has_layers(done):
-        return verify_network(source, fresh, draws=draws, seed=seed)
-    return verify(source, fresh, draws=draws, seed=seed, layers=False)
-
-
-def _has_layers(done: Conversion) -> bool:
-    return any(entry["rung"] == "custom-layer" for entry in done.report.fallbacks)
-
-
-def _without_rounding(source: Any, done: Conversion, fresh: Path, seed: int) -> Verification:
-    from coregraft.lowering.lift import lift
-
-    if isinstance(done, Divided):
-        return verify_parts(source, fresh, draws=1, seed=seed, references=done.references, fp16="exact")
-    return verify(source, lift(fresh, fp16="exact"), draws=1, seed=seed, layers=False)
 
 
 def _place(written: list[Path], fresh: Path, path: Path) -> tuple[Path, ...]:

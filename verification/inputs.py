@@ -71,6 +71,26 @@ def draw(g: Graph, seed: int = 0) -> dict[str, Array]:
     return feeds
 
 
+def feeds_for(g: Graph, arrays: Mapping[str, Array] | None, draws: int, seed: int) -> list[dict[str, Array]]:
+    """What a graph is run on: the user's arrays, or seeded draws, one seed after the other.
+
+    Raises:
+        UsageError: ``draws-invalid`` for no draws at all, or a negative seed; ``inputs-mismatch``.
+        InputError: ``input-undrawable``.
+    """
+    if arrays is not None:
+        return [given(g, arrays)]
+    if draws < 1 or seed < 0:
+        text = f"{draws} draw(s) from seed {seed} cannot be made"
+        raise UsageError("draws-invalid", text, hint="at least one draw, from seed 0 or a later one")
+    return [draw(g, seed + i) for i in range(draws)]
+
+
+def described(g: Graph, arrays: Mapping[str, Array] | None) -> dict[str, str]:
+    """For a report, what each input was taken to hold."""
+    return dict.fromkeys(g.inputs, "given") if arrays is not None else {n: kind.name for n, kind in kinds(g).items()}
+
+
 def given(g: Graph, arrays: Mapping[str, Array]) -> dict[str, Array]:
     """Inputs from the user, checked against the graph and cast to its types.
 

@@ -6,17 +6,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from coregraft.custom_layers.evaluate import NO_REFERENCES, Interpreter, References
+from coregraft.custom_layers.evaluate import NO_REFERENCES, References
 from coregraft.custom_layers.runner import MANIFEST, PartsRunner
-from coregraft.rewriter.errors import InputError, UsageError
-from coregraft.rewriter.execute import UnrunnableError
+from coregraft.rewriter.errors import UsageError
 from coregraft.rewriter.graph import Graph
 from coregraft.rewriter.shapes.dims import pin_dims
 from coregraft.rewriter.types import Array
-from coregraft.verification.compare import TOLERANCES, Comparison, Tolerance, compare
-from coregraft.verification.inputs import draw, given, kinds
-from coregraft.verification.source import source_graph
-from coregraft.verification.verify import Verification
+from coregraft.verification.compare import TOLERANCES, Tolerance
+from coregraft.verification.inputs import described, feeds_for
+from coregraft.verification.result import Verification
+from coregraft.verification.source import compare_outputs, source_graph
 
 
 def is_parts(path: str | Path) -> bool:
@@ -46,7 +45,7 @@ def verify_parts(
         references: by (domain, op type), besides those of registered custom layers.
 
     Raises:
-        UsageError: ``inputs-mismatch``, ``package-mismatch``, ``reference-result``.
+        UsageError: ``draws-invalid``, ``inputs-mismatch``, ``package-mismatch``, ``reference-result``.
         InputError: ``source-unrunnable``; the source or the folder cannot be read.
         UnsupportedError: ``reference-missing``; ``lift-op-unsupported``.
     """
@@ -55,21 +54,14 @@ def verify_parts(
     _pin(graph, runner.manifest)
     precision = "fp32" if runner.manifest.get("precision") == "fp32" else "fp16"
     allowed = tolerance or TOLERANCES[precision]
-    feeds = [given(graph, inputs)] if inputs is not None else [draw(graph, seed + i) for i in range(draws)]
-    worst: dict[str, Comparison] = {}
-    for feed in feeds:
-        wanted, found = _reference(graph, feed, references), runner.run(feed)
-        for name, value in graph.outputs.items():
-            now = compare(name, wanted[value], found[name], allowed)
-            if name not in worst or (worst[name].ok and not now.ok):
-                worst[name] = now
+    outputs = compare_outputs(graph, feeds_for(graph, inputs, draws, seed), runner.run, references, allowed)
     return Verification(
-        ok=all(c.ok for c in worst.values()),
+        ok=all(c.ok for c in outputs),
         precision=precision,
         tolerance=allowed,
-        outputs=tuple(worst.values()),
+        outputs=outputs,
         drift=None,
-        inputs={name: "given" if inputs is not None else kind.name for name, kind in kinds(graph).items()},
+        inputs=described(graph, inputs),
         warnings=tuple(dict.fromkeys(runner.warnings)),
     )
 
@@ -91,11 +83,3 @@ def _pin(graph: Graph, manifest: Mapping[str, Any]) -> None:
     shapes = {entry["value"]: tuple(entry["onnx_shape"]) for entry in manifest["inputs"]}
     loose = {v: s for v, s in shapes.items() if (k := graph.tensor_type(v)) is not None and k.static_shape is None}
     pin_dims(graph, {}, loose)
-
-
-def _reference(graph: Graph, feed: Mapping[str, Array], references: References) -> dict[str, Array]:
-    try:
-        return Interpreter(references).run(graph, feed)
-    except UnrunnableError as error:
-        hint = "onnxruntime must be able to run the model, but for the ops that have references"
-        raise InputError("source-unrunnable", error.message, hint=hint) from error

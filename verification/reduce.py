@@ -15,8 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
+from coregraft.custom_layers.evaluate import Interpreter
 from coregraft.rewriter.errors import CoregraftError, UsageError
-from coregraft.rewriter.execute import Runner
 from coregraft.rewriter.graph import Graph
 from coregraft.rewriter.types import Array, DType, TensorType
 
@@ -48,6 +48,7 @@ def reduce(graph: Graph, inputs: Mapping[str, Array], fails: StillFails, *, budg
 
     Raises:
         UsageError: ``reduce-passes`` when the whole model does not fail.
+        UnsupportedError: ``reference-missing`` for an op that neither onnxruntime nor a custom layer's reference runs.
     """
     search = _Search(graph, inputs, fails, budget)
     whole = graph.topological()
@@ -94,7 +95,7 @@ class _Search:
         self.budget = budget
         self.tried = 0
         wanted = [v for i in graph.topological() for v in graph.op(i).outputs if v and _is_tensor(graph, v)]
-        self.values = {**inputs, **Runner(graph, wanted).run(inputs)}
+        self.values = {**inputs, **Interpreter().run(graph, inputs, wanted)}
 
     def fails(self, ops: Sequence[int]) -> bool:
         """Whether the part made of these ops still fails; a part that cannot be built or run does not."""

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from coregraft.custom_layers.evaluate import Interpreter, References
 from coregraft.lowering.convert import graph_of
+from coregraft.rewriter.errors import InputError
+from coregraft.rewriter.execute import UnrunnableError
 from coregraft.rewriter.graph import Graph
+from coregraft.rewriter.types import Array
+from coregraft.verification.compare import Comparison, Tolerance, bounded_values, compare
+from coregraft.verification.result import worst
 
 
 def source_graph(source: Any) -> Graph:
@@ -29,3 +36,35 @@ def _tensor(g: Graph, value: str) -> str:
     if producer is None or g.op(producer).key != ("ai.onnx.ml", "ZipMap"):
         return value
     return g.op(producer).inputs[0]
+
+
+def compare_outputs(
+    graph: Graph,
+    feeds: Sequence[Mapping[str, Array]],
+    run: Callable[[Mapping[str, Array]], Mapping[str, Array]],
+    references: References,
+    allowed: Tolerance,
+) -> tuple[Comparison, ...]:
+    """For each output of the source the worst comparison with what ``run`` makes of the same feed.
+
+    Ops of the source that onnxruntime does not know are computed by their references.
+
+    Args:
+        run: from the source's inputs to arrays by the names of its outputs.
+
+    Raises:
+        InputError: ``source-unrunnable``.
+        UnsupportedError: ``reference-missing``.
+    """
+    source, bounded = Interpreter(references), bounded_values(graph)
+    found: list[Comparison] = []
+    for feed in feeds:
+        try:
+            wanted = source.run(graph, feed)
+        except UnrunnableError as error:
+            hint = "onnxruntime must be able to run the model, but for the ops that have references"
+            raise InputError("source-unrunnable", error.message, hint=hint) from error
+        theirs = run(feed)
+        for name, value in graph.outputs.items():
+            found.append(compare(name, wanted[value], theirs[name], allowed, bounded=value in bounded))
+    return worst(found)

@@ -7,62 +7,29 @@ it can run in Core ML too, side by side. Several draws of seeded inputs; every o
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
-from coregraft.lowering.names import Names, legal
+from coregraft.custom_layers.evaluate import NO_REFERENCES, References
 from coregraft.rewriter.errors import InputError, UsageError
 from coregraft.rewriter.execute import Runner, UnrunnableError
 from coregraft.rewriter.graph import Graph
-from coregraft.rewriter.shapes.dims import pin_dims
 from coregraft.rewriter.types import Array, DType
 from coregraft.verification.compare import TOLERANCES, Comparison, Tolerance, bounded_values, compare
-from coregraft.verification.drift import Drift, drift, in_chunks, match_values
-from coregraft.verification.inputs import draw, given, kinds
+from coregraft.verification.device import check_device
+from coregraft.verification.drift import drift, in_chunks, match_values
+from coregraft.verification.features import Features, match_features, pin_sizes
+from coregraft.verification.inputs import described, feeds_for
+from coregraft.verification.network import has_layers, verify_network
+from coregraft.verification.parts import is_parts, verify_parts
+from coregraft.verification.result import Verification, worst
 from coregraft.verification.source import source_graph
 
 #: In half precision, values inside whose reference is beyond this are masks and the like, bounded on purpose (H3.01).
 HALF_LIMIT = 3e4
-
-
-@dataclass(frozen=True)
-class Verification:
-    """The outcome.
-
-    Attributes:
-        ok: every output of every draw is within tolerance.
-        precision: whose tolerance counts, ``fp16`` or ``fp32``.
-        tolerance: what was allowed.
-        outputs: for each output the worst comparison over the draws.
-        drift: for each value that both sides have, where it was asked for; in program order.
-        inputs: what each input was taken to hold.
-        warnings: where Core ML leaves a case undefined, by the lift.
-        devices: the same as ``outputs``, for each device that Core ML itself was asked for.
-    """
-
-    ok: bool
-    precision: str
-    tolerance: Tolerance
-    outputs: Sequence[Comparison]
-    drift: Drift | None
-    inputs: Mapping[str, str]
-    warnings: Sequence[str] = field(default_factory=tuple)
-    devices: Mapping[str, Sequence[Comparison]] = field(default_factory=dict)
-
-    def as_dict(self) -> dict[str, Any]:
-        return {
-            "ok": self.ok,
-            "precision": self.precision,
-            "tolerance": asdict(self.tolerance),
-            "outputs": [c.as_dict() for c in self.outputs],
-            "drift": None if self.drift is None else self.drift.as_dict(),
-            "inputs": dict(self.inputs),
-            "warnings": list(self.warnings),
-            "devices": {name: [c.as_dict() for c in found] for name, found in self.devices.items()},
-        }
 
 
 def verify(
@@ -75,85 +42,106 @@ def verify(
     tolerance: Tolerance | None = None,
     seed: int = 0,
     devices: Sequence[str] = (),
+    references: References = NO_REFERENCES,
+    fp16: Literal["simulate", "exact"] = "simulate",
 ) -> Verification:
     """Compare a package with the model it was made from.
 
+    Ops that the app runs (custom layers, islands of a model in parts) are computed by their NumPy references on both
+    sides: what is compared is all the rest. Such a package has no drift, and runs on no device here.
+
     Args:
         source: anything :func:`coregraft.convert` takes. Its symbolic dims get the sizes of the package's inputs.
-        package: path of a ``.mlpackage`` or ``.mlmodel``, or a graph lifted from one.
+        package: path of a ``.mlpackage``, ``.mlmodel`` or ``.parts`` folder, or a graph lifted from one of the first
+            two.
         inputs: by input name; seeded draws of the right kind when None.
         draws: how many draws of seeded inputs.
         layers: also compare values inside, on the first draw.
         tolerance: in place of that of the package's precision.
+        seed: of the first draw; the next have the next ones.
         devices: ``cpu``, ``gpu``, ``ane`` or ``all``: also run the package in Core ML there (macOS).
+        references: by (domain, op type), besides those of registered custom layers.
+        fp16: as in :func:`coregraft.lowering.lift.lift`.
 
     Raises:
-        UsageError: ``inputs-mismatch``, ``package-mismatch``; ``device-unknown``, ``device-unavailable``.
+        UsageError: ``draws-invalid``, ``inputs-mismatch``, ``package-mismatch``, ``reference-result``;
+            ``device-unknown``, ``device-unavailable``.
         InputError: source or package cannot be read; ``source-unrunnable``.
-        UnsupportedError: ``lift-op-unsupported``.
+        UnsupportedError: ``lift-op-unsupported``; ``reference-missing``.
     """
-    lifted = package if isinstance(package, Graph) else _lift(package)
+    if devices and isinstance(package, Graph):
+        raise UsageError("device-unavailable", "a lifted graph does not run in Core ML", hint="give the package's path")
+    for device in devices:
+        check_device(device)
+    drawn: dict[str, Any] = {"inputs": inputs, "draws": draws, "seed": seed, "tolerance": tolerance}
+    if not isinstance(package, Graph) and is_parts(package):
+        _require_no_devices(devices, "a model in parts")
+        return verify_parts(source, package, **drawn, references=references, fp16=fp16)
+    lifted = package if isinstance(package, Graph) else _lift(package, fp16)
+    if has_layers(lifted):
+        _require_no_devices(devices, "a network with custom layers")
+        return verify_network(source, lifted, **drawn, references=references)
     graph = source_graph(source)
     features = match_features(graph, lifted)
-    pin_dims(graph, {}, {v: shape for v, f in features.inputs.items() if (shape := _shape(graph, lifted, v, f))})
+    pin_sizes(graph, lifted, features)
     precision = "fp16" if _has_half(lifted) else "fp32"
     allowed = tolerance or TOLERANCES[precision]
-    feeds = [given(graph, inputs)] if inputs is not None else [draw(graph, seed + i) for i in range(draws)]
+    feeds = feeds_for(graph, inputs, draws, seed)
     chunks = in_chunks(graph, match_values(graph, lifted)) if layers else [[]]
     outputs = [(graph.outputs[ours], lifted.outputs[theirs]) for ours, theirs in features.outputs.items()]
     sides = _Sides(graph, lifted, features, feeds)
     bounded = bounded_values(graph)
-    worst: dict[str, Comparison] = {}
+    compared: list[Comparison] = []
     values: dict[str, Comparison] = {}
-    references: list[dict[str, Array]] = []
+    expected: list[dict[str, Array]] = []
     for i, (wanted, found) in enumerate(sides.run(outputs, chunks[0])):
-        references.append({public: wanted[graph.outputs[public]] for public in features.outputs})
+        expected.append({public: wanted[graph.outputs[public]] for public in features.outputs})
         for public, (ours, theirs) in zip(features.outputs, outputs, strict=True):
-            now = compare(public, wanted[ours], found[theirs], allowed, bounded=ours in bounded)
-            if public not in worst or _worse(now, worst[public]):
-                worst[public] = now
+            compared.append(compare(public, wanted[ours], found[theirs], allowed, bounded=ours in bounded))
         if i == 0:
             values |= _compared(chunks[0], wanted, found, allowed, bounded, precision)
     for chunk in chunks[1:]:
         values |= _compared(chunk, *sides.run([], chunk)[0], allowed, bounded, precision)
-    on_device = {d: _on_device(package, d, lifted, features, feeds, references, allowed) for d in devices}
+    given_to = [features.translate(feed, lifted) for feed in feeds] if devices else []
+    on_device = {d: _on_device(package, d, features, given_to, expected, allowed) for d in devices}
     return Verification(
-        ok=all(c.ok for found in (worst.values(), *on_device.values()) for c in found),
+        ok=all(c.ok for found in (compared, *on_device.values()) for c in found),
         precision=precision,
         tolerance=allowed,
-        outputs=tuple(worst.values()),
+        outputs=worst(compared),
         drift=drift(graph, values) if layers else None,
-        inputs=dict.fromkeys(graph.inputs, "given") if inputs is not None else _said(graph),
+        inputs=described(graph, inputs),
         warnings=tuple(lifted.graph.get("lift_warnings", ())),
         devices=on_device,
     )
 
 
+def _require_no_devices(devices: Sequence[str], what: str) -> None:
+    if devices:
+        text = f"{what} runs in an app with the Swift classes of its ops only"
+        raise UsageError("device-unavailable", text, hint="leave --device out")
+
+
 def _on_device(
     package: str | Path | Graph,
     device: str,
-    lifted: Graph,
     features: Features,
     feeds: Sequence[Mapping[str, Array]],
-    references: Sequence[Mapping[str, Array]],
+    expected: Sequence[Mapping[str, Array]],
     allowed: Tolerance,
 ) -> tuple[Comparison, ...]:
     """For each output the worst comparison of what Core ML computes on a device with the source."""
     from coregraft.verification.device import predict
 
-    if isinstance(package, Graph):
-        raise UsageError("device-unavailable", "a lifted graph does not run in Core ML", hint="give the package's path")
-    found = predict(Path(package), [features.translate(feed, lifted) for feed in feeds], device)
-    worst: dict[str, Comparison] = {}
-    for wanted, got in zip(references, found, strict=True):
+    assert not isinstance(package, Graph)  # verify() has refused it
+    compared = []
+    for wanted, got in zip(expected, predict(Path(package), feeds, device), strict=True):
         for public, feature in features.outputs.items():
             if feature not in got:
-                worst[public] = Comparison(public, False, f'Core ML has no output "{feature}"')
+                compared.append(Comparison(public, False, f'Core ML has no output "{feature}"'))
                 continue
-            now = compare(public, wanted[public], got[feature], allowed)
-            if public not in worst or _worse(now, worst[public]):
-                worst[public] = now
-    return tuple(worst.values())
+            compared.append(compare(public, wanted[public], got[feature], allowed))
+    return worst(compared)
 
 
 @dataclass(frozen=True)
@@ -207,75 +195,6 @@ def _compared(
     }
 
 
-@dataclass(frozen=True)
-class Features:
-    """How the source's inputs and outputs are called in the package."""
-
-    inputs: Mapping[str, str]
-    outputs: Mapping[str, str]
-
-    def translate(self, feed: Mapping[str, Array], lifted: Graph) -> dict[str, Array]:
-        """A feed for the package: its names, types and ranks; inputs that it does not have are left out."""
-        given_to = {}
-        for name, feature in self.inputs.items():
-            kind = lifted.tensor_type(feature)
-            array = np.asarray(feed[name])
-            if kind is not None:
-                array = array.astype(kind.dtype.numpy)
-                if kind.static_shape is not None:
-                    array = array.reshape(kind.static_shape)
-            given_to[feature] = array
-        return given_to
-
-
-def match_features(graph: Graph, lifted: Graph) -> Features:
-    """Match inputs and outputs by name, spelt as Core ML spells it, or, where no name fits, by place.
-
-    Raises:
-        UsageError: ``package-mismatch`` when that leaves an input of the package or an output without partner.
-    """
-    names = Names()  # those of a package of ours are given out in this order
-    spelt_inputs, spelt_outputs = ({name: names.take(name) for name in side} for side in (graph.inputs, graph.outputs))
-    inputs = _pair(spelt_inputs, list(lifted.inputs), optional=True)
-    outputs = _pair(spelt_outputs, list(lifted.outputs), optional=False)
-    return Features(inputs, outputs)
-
-
-def _pair(spelt: Mapping[str, str], theirs: list[str], *, optional: bool) -> dict[str, str]:
-    """Our names to theirs.
-
-    Args:
-        spelt: our names, and how a package of ours spells each.
-        optional: one of ours may be missing there.
-    """
-    pairs = {}
-    left, ours = list(theirs), list(spelt)
-    for name in ours:
-        match = next((t for t in (spelt[name], name, legal(name)) if t in left), None)
-        if match is not None:
-            pairs[name] = match
-            left.remove(match)
-    missing = [name for name in ours if name not in pairs]
-    if len(missing) == len(left):
-        pairs.update(zip(missing, left, strict=True))
-    elif left or not optional:
-        text = f"model has {ours}, package has {theirs}"
-        raise UsageError("package-mismatch", text, hint="is it made from this model?")
-    return pairs
-
-
-def _shape(graph: Graph, lifted: Graph, value: str, feature: str) -> tuple[int, ...] | None:
-    ours, theirs = graph.tensor_type(value), lifted.tensor_type(feature)
-    shape = None if theirs is None else theirs.static_shape
-    if shape is None or ours is None or ours.static_shape is not None:
-        return None
-    return () if ours.rank == 0 else shape
-
-
-def _said(graph: Graph) -> dict[str, str]:
-    return {name: kind.name for name, kind in kinds(graph).items()}
-
-
 def _has_half(lifted: Graph) -> bool:
     """Whether the package computes anything in half precision."""
     if "lift_half" in lifted.graph:
@@ -283,15 +202,9 @@ def _has_half(lifted: Graph) -> bool:
     return any((k := lifted.tensor_type(v)) is not None and k.dtype is DType.FLOAT16 for v in lifted.values())
 
 
-def _worse(a: Comparison, b: Comparison) -> bool:
-    if a.ok != b.ok:
-        return not a.ok
-    return (a.relative_l2 or a.mismatches or 0.0) > (b.relative_l2 or b.mismatches or 0.0)
-
-
-def _lift(path: str | Path) -> Graph:
+def _lift(path: str | Path, fp16: Literal["simulate", "exact"]) -> Graph:
     from coregraft.lowering.lift import lift
 
     if not Path(path).exists():
         raise InputError("package-not-found", "there is no such package", node=str(path))
-    return lift(path)
+    return lift(path, fp16=fp16, custom=True)

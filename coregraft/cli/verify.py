@@ -11,7 +11,7 @@ from coregraft.cli.envelope import FINDINGS, OK, Outcome, console, finish, json_
 from coregraft.cli.options import model_argument
 
 if TYPE_CHECKING:
-    from coregraft.verification.verify import Verification
+    from coregraft.verification.result import Verification
 
 
 @click.command("verify", short_help="Compare a package with the model it was made from.")

@@ -89,7 +89,7 @@ def test_a_part_that_computes_something_else_does_not_get_the_name(
     weights = onnx.numpy_helper.to_array(other.graph.initializer[0])
     other.graph.initializer[0].CopyFrom(onnx.numpy_helper.from_array(weights * 2, other.graph.initializer[0].name))
     monkeypatch.setattr(
-        "coregraft.verification.gate.verify_parts", lambda _, *args, **more: verify_parts(other, *args, **more)
+        "coregraft.verification.verify.verify_parts", lambda _, *args, **more: verify_parts(other, *args, **more)
     )
     out = tmp_path / "out.parts"
     done = run("cut", str(known), "-o", str(out), "--at", "a", "--precision", "fp32", "--json")

@@ -17,8 +17,10 @@ from coregraft.rewriter.manager import PassManager
 from coregraft.rewriter.onnx_io.text import parse
 from coregraft.verification.compare import Tolerance
 from coregraft.verification.drift import match_values
+from coregraft.verification.features import match_features
 from coregraft.verification.plot import svg
-from coregraft.verification.verify import Verification, match_features, verify
+from coregraft.verification.result import Verification
+from coregraft.verification.verify import verify
 
 CHAIN = "input x: float[2,6]\na = Tanh(x) @one\nb = Exp(a) @two\nc = Sigmoid(b) @three\noutput c\n"
 
