@@ -14,6 +14,8 @@ from tests.conformance.outcome import rank
 FOLDER = Path(__file__).parent
 #: Model formats, and where their results are kept.
 FILES = {"mlprogram": FOLDER / "ratchet.json", "neuralnetwork": FOLDER / "ratchet_neuralnetwork.json"}
+#: What differs from them in other settings.
+OTHERS_FILE = FOLDER / "ratchet_others.json"
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,10 @@ class Ratchet:
         head = f'"onnx": {json.dumps(self.onnx)},\n"target": {json.dumps(self.target)}'
         return "{\n" + head + ',\n"cases": {\n' + ",\n".join(rows) + "\n}}\n"
 
+    def statuses(self) -> dict[str, str]:
+        """The status of each case in each form, by :func:`key_of`."""
+        return {key_of(case, form): entry.status for (case, form), entry in self.entries.items()}
+
     def figures(self, form: Form) -> dict[str, int]:
         """How many cases ended how: of those within reach, and of the others that apply."""
         counts: Counter[str] = Counter()
@@ -95,6 +101,11 @@ class Ratchet:
         """Which part of the cases within reach is right."""
         figures = self.figures(form)
         return figures.get("right within reach", 0) / figures["within reach"]
+
+
+def key_of(case: str, form: Form) -> str:
+    """The name of a case in one form."""
+    return f"{case} {form}"
 
 
 def worse(old: Ratchet, new: Mapping[tuple[str, Form], Entry]) -> Iterator[str]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from coregraft.rewriter.types import Array
+from tests.conformance import references
 from tests.conformance.cases import Case
 from tests.conformance.outcome import difference
 from tests.conformance.rules import free_inputs, out_of_reach
@@ -23,16 +23,16 @@ def beyond(case: Case) -> str | None:
     found = out_of_reach(arrays)
     if found is not None:
         return found
-    agrees = _agrees(case, _by_runtime)
+    agrees = _agrees(case, references.by_runtime)
     if agrees is None:
-        agrees = _agrees(case, _by_evaluator)
+        agrees = _agrees(case, references.by_evaluator)
     return None if agrees else REFERENCES_DIFFER
 
 
 def by_runtime(case: Case) -> Case:
     """The case with the results that onnxruntime gives, for one that the references do not get as it wants."""
     names = [info.name for info in free_inputs(case.model)]
-    data = [(ins, _by_runtime(case.model, dict(zip(names, ins, strict=False)))) for ins, _ in case.data]
+    data = [(ins, references.by_runtime(case.model, dict(zip(names, ins, strict=False)))) for ins, _ in case.data]
     return replace(case, data=data)
 
 
@@ -49,31 +49,3 @@ def _agrees(case: Case, run: Any) -> bool | None:
         if len(results) != len(wanted) or any(difference(a, b, case) for a, b in zip(results, wanted, strict=True)):
             return False
     return True
-
-
-def reference(model: Any, feeds: dict[str, Array]) -> list[Array] | None:
-    """What onnxruntime gives, else onnx's evaluator; None where neither can run the model."""
-    for run in (_by_runtime, _by_evaluator):
-        try:
-            with np.errstate(all="ignore"):
-                return [np.asarray(a) for a in run(model, feeds)]
-        except Exception:  # noqa: BLE001  # whatever a reference raises, it cannot run the model
-            continue
-    return None
-
-
-def _by_runtime(model: Any, feeds: dict[str, Array]) -> list[Array]:
-    import onnxruntime as ort
-
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.log_severity_level = 4
-    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-    session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    return list(session.run(None, feeds))
-
-
-def _by_evaluator(model: Any, feeds: dict[str, Array]) -> list[Array]:
-    from onnx.reference import ReferenceEvaluator
-
-    return list(ReferenceEvaluator(model).run(None, feeds))

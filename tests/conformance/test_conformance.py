@@ -14,10 +14,14 @@ import onnx
 import pytest
 
 from tests.conformance.cases import FORMS, Case, Form, cases, freeze
-from tests.conformance.outcome import TARGET, outcome, rank
-from tests.conformance.ratchet import FILES, Entry, Ratchet, worse
+from tests.conformance.differences import Differences, drawn
+from tests.conformance.outcome import outcome, rank
+from tests.conformance.ratchet import FILES, OTHERS_FILE, Entry, Ratchet, key_of, worse
+from tests.conformance.setting import BASE, OTHERS, Setting
 
 _TENTH = 10
+#: In each of the other settings, one case in so many is tried, and another one in each.
+_OTHERS_ONE_IN = 50
 #: The sample is tried in so many parts, so that the processes of a test run share it.
 _PARTS = 8
 #: Of the cases within reach, the part that has to be right.
@@ -75,16 +79,31 @@ def test_no_case_of_the_sample_gets_worse(part: int) -> None:
     assert not lines, "\n".join([*lines, *(details[line.split(" ")[0]] for line in lines)])
 
 
+@pytest.mark.parametrize(("remainder", "setting"), list(enumerate(OTHERS)), ids=str)
+def test_no_case_of_the_sample_gets_worse_in_another_setting(remainder: int, setting: Setting) -> None:
+    sample = [c for c in cases("shipped") if c.excluded is None and drawn(c.id, _OTHERS_ONE_IN, remainder)]
+    with np.errstate(all="ignore"):
+        found = {key_of(case.id, "frozen"): outcome(freeze(case), setting).status for case in sample}
+    assert found
+    assert not Differences.load(OTHERS_FILE).worse(setting, _record().statuses(), found)
+
+
 @pytest.mark.parametrize("format", FILES)
 def test_the_record_is_of_this_suite(format: str) -> None:
     record = Ratchet.load(FILES[format])
-    assert (record.onnx, record.target) == (onnx.__version__, TARGET)
+    assert (record.onnx, record.target) == (onnx.__version__, BASE.target)
     assert dict(record.families) == {case.id: case.family for case in cases("shipped")}
 
 
 @pytest.mark.parametrize("format", FILES)
 def test_nothing_on_record_is_wrong(format: str) -> None:
     assert [key for key, entry in Ratchet.load(FILES[format]).entries.items() if not rank(entry.status)] == []
+
+
+def test_nothing_on_record_of_another_setting_is_wrong() -> None:
+    rows = Differences.load(OTHERS_FILE).rows
+    assert set(rows) <= {str(setting) for setting in OTHERS}
+    assert [(key, status) for row in rows.values() for key, status in row.items() if not rank(status)] == []
 
 
 @pytest.mark.parametrize("form", FORMS)

@@ -1,16 +1,21 @@
-"""The committed results of the variants: how many were tried, and each that is not right; they only get better."""
+"""The committed results of the variants: which were tried, and each that is not right; they only get better."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+import zlib
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.conformance.differences import Differences
 from tests.conformance.outcome import rank
 
 FILE = Path(__file__).with_name("record.json")
+#: What differs from it in other settings, of one variant in so many.
+OTHERS_FILE = Path(__file__).with_name("record_others.json")
+OTHERS_ONE_IN = 8
 FORMATS = ("mlprogram", "neuralnetwork")
 
 
@@ -19,14 +24,23 @@ class FamilyRecord:
     """What is on record of the variants of one op.
 
     Attributes:
-        tried: how many there are that a reference can run.
+        marks: the :func:`mark` of each variant that a reference can run.
         attributes: by attribute, in how many of them it is given.
         missed: by format, the variants that are not right, with what became of them.
     """
 
-    tried: int
+    marks: frozenset[str]
     attributes: Mapping[str, int]
     missed: Mapping[str, Mapping[str, str]]
+
+    @property
+    def tried(self) -> int:
+        """How many variants there are."""
+        return len(self.marks)
+
+    def status(self, label: str, format: str) -> str | None:
+        """What became of a variant; None of one that is not on record."""
+        return self.missed[format].get(label, "right" if mark(label) in self.marks else None)
 
     def right(self, format: str) -> int:
         """How many are right."""
@@ -36,6 +50,11 @@ class FamilyRecord:
         """How many of those that give an attribute are right."""
         missed = sum(attribute in given(label) for label in self.missed[format])
         return self.attributes[attribute] - missed
+
+
+def mark(label: str) -> str:
+    """A variant's label in six letters: enough to know it again among those of its op."""
+    return f"{zlib.crc32(label.encode()) & 0xFFFFFF:06x}"
 
 
 def given(label: str) -> list[str]:
@@ -50,28 +69,34 @@ def load() -> dict[str, FamilyRecord]:
         return {}
     data = json.loads(FILE.read_text(encoding="utf-8"))
     return {
-        name: FamilyRecord(row["tried"], row.get("attributes", {}), {f: row.get(f, {}) for f in FORMATS})
+        name: FamilyRecord(frozenset(row["marks"].split()), row["attributes"], {f: row.get(f, {}) for f in FORMATS})
         for name, row in data.items()
     }
 
 
 def save(record: Mapping[str, FamilyRecord]) -> None:
-    """Write the record, one variant a line."""
+    """Write the record, one variant that is not right a line, and the marks of an op's variants in one."""
     data: dict[str, dict[str, object]] = {}
     for name, row in record.items():
         missed = {kind: dict(found) for kind, found in row.missed.items() if found}
-        data[name] = {"tried": row.tried, "attributes": dict(row.attributes), **missed}
+        data[name] = {"marks": " ".join(sorted(row.marks)), "attributes": dict(row.attributes), **missed}
     FILE.write_text(json.dumps(data, indent=0, sort_keys=True) + "\n", encoding="utf-8")
 
 
-def worse(name: str, format: str, old: FamilyRecord | None, found: Mapping[str, str]) -> Iterator[str]:
-    """The variants that got worse, in words.
+def others() -> Differences:
+    """The record of the other settings."""
+    return Differences.load(OTHERS_FILE, OTHERS_ONE_IN)
 
-    The record names no right ones: of an op that is on it, a new variant counts as right before, so one that is
-    refused wants the op's entry taken out of the record first.
-    """
-    missed = old.missed[format] if old is not None else {}
+
+def statuses(record: Mapping[str, FamilyRecord], format: str, labels: Mapping[str, Collection[str]]) -> dict[str, str]:
+    """The statuses on record of variants, which are given by op; what is not on record is left out."""
+    found = {label: record[name].status(label, format) for name in labels if name in record for label in labels[name]}
+    return {label: status for label, status in found.items() if status is not None}
+
+
+def worse(name: str, format: str, old: FamilyRecord | None, found: Mapping[str, str]) -> Iterator[str]:
+    """The variants that got worse, in words; one that is not on record yet may be refused."""
     for label, status in found.items():
-        before = missed.get(label, "right" if old is not None else "refused")
+        before = (old.status(label, format) if old is not None else None) or "refused"
         if rank(status) < rank(before):
             yield f"{name} {label} ({format}): {before} became {status}"

@@ -1,7 +1,8 @@
 """Every variant of every op: ``python -m tests.conformance.variants.run [--update]``.
 
 Converts, saves, lifts and runs each variant, compares with onnxruntime, prints what is not right by cause, and
-compares with the committed record. With ``--update`` the record takes the new results, unless one got worse.
+compares with the committed record. With ``--update`` the record takes the new results, unless one got worse. Of a
+target or precision that is not the base's, only what differs from the record of the base is kept.
 """
 
 from __future__ import annotations
@@ -12,9 +13,12 @@ import os
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
+from tests.conformance.differences import drawn
 from tests.conformance.outcome import Outcome, rank
 from tests.conformance.run import quiet
+from tests.conformance.setting import BASE, Setting, add_options
 from tests.conformance.variants import record
 from tests.conformance.variants.variant import attempt, case, families, labelled
 
@@ -22,13 +26,13 @@ from tests.conformance.variants.variant import attempt, case, families, labelled
 _SHOWN = 3
 
 
-def tried(name: str, format: str) -> dict[str, Outcome]:
+def tried(name: str, setting: Setting, one_in: int) -> dict[str, Outcome]:
     """What became of the variants of an op; one that no reference can run, or that does not apply, is left out."""
-    cases = [case(name, label, variant) for label, variant in labelled(name)]
+    cases = [case(name, label, variant) for label, variant in labelled(name) if drawn(label, one_in)]
     left_out = Counter(c.excluded for c in cases if c.excluded is not None)
     if left_out:
         print(f"{name}: left out {dict(left_out)}")
-    return {c.id: attempt(c, format) for c in cases if c.excluded is None}
+    return {c.id: attempt(c, setting) for c in cases if c.excluded is None}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -36,20 +40,37 @@ def main(arguments: Sequence[str] | None = None) -> int:
     about = (__doc__ or "").split("\n\n")[1]
     parser = argparse.ArgumentParser(prog="python -m tests.conformance.variants.run", description=about)
     parser.add_argument("--format", choices=record.FORMATS, action="append", help="model format; both when left out")
+    add_options(parser)
     parser.add_argument("--select", default="", help="only ops whose name has this in it")
     parser.add_argument("--update", action="store_true", help="write the results into the record")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes")
     options = parser.parse_args(arguments)
+    settings = [Setting(f, options.target, options.precision) for f in options.format or record.FORMATS]
+    is_base = all(setting == replace(BASE, format=setting.format) for setting in settings)
+    if options.update and is_base and options.one_in > 1:
+        parser.error("the record of the base wants all variants of an op, not a sample")
     quiet()
     import coremltools  # noqa: F401  # once, before the processes part
 
-    formats = options.format or record.FORMATS
-    work = [(name, kind) for name in families() if options.select in name for kind in formats]
+    work = [(name, setting, options.one_in) for name in families() if options.select in name for setting in settings]
     with multiprocessing.get_context("fork").Pool(options.jobs) as pool:
-        results = dict(zip(work, pool.starmap(tried, work, chunksize=1), strict=True))
-    for key, found in results.items():
-        _print(*key, found)
-    return _settle(results, update=options.update)
+        results = pool.starmap(tried, work, chunksize=1)
+    found = {(name, setting): result for (name, setting, _), result in zip(work, results, strict=True)}
+    for (name, setting), result in found.items():
+        _print(name, setting.format, result)
+    if is_base:
+        by_format = {(name, setting.format): result for (name, setting), result in found.items()}
+        return _settle(by_format, update=options.update)
+    return max(_settle_other(setting, found, update=options.update) for setting in settings)
+
+
+def _settle_other(
+    setting: Setting, results: Mapping[tuple[str, Setting], Mapping[str, Outcome]], *, update: bool
+) -> int:
+    of_setting = {name: found for (name, which), found in results.items() if which == setting}
+    base = record.statuses(record.load(), setting.format, of_setting)
+    found = {label: ended.status for found in of_setting.values() for label, ended in found.items()}
+    return record.others().settle(setting, base, found, update=update)
 
 
 def _print(name: str, format: str, found: Mapping[str, Outcome]) -> None:
@@ -74,6 +95,9 @@ def _settle(results: Mapping[tuple[str, str], Mapping[str, Outcome]], *, update:
         print(f"worse: {line}", file=sys.stderr)
     if update and not declined:
         record.save({**old, **_records(old, statuses)})
+        tried = {(name, label) for (name, _), found in statuses.items() for label in found}
+        marks = {name: row.marks for name, row in old.items()}
+        record.others().add(label for name, label in sorted(tried) if record.mark(label) not in marks.get(name, ()))
     return 1 if declined or any(not rank(s) for found in statuses.values() for s in found.values()) else 0
 
 
@@ -89,7 +113,7 @@ def _records(
                 missed[kind] = {label: s for label, s in statuses[name, kind].items() if s != "right"}
         labels = next(list(found) for (n, _), found in statuses.items() if n == name)
         attributes = Counter(attribute for label in labels for attribute in record.given(label))
-        new[name] = record.FamilyRecord(len(labels), attributes, missed)
+        new[name] = record.FamilyRecord(frozenset(map(record.mark, labels)), attributes, missed)
     return new
 
 

@@ -14,8 +14,9 @@ import numpy as np
 from coregraft.rewriter.types import Array, DType
 from tests.conformance.cases import Case
 from tests.conformance.outcome import Outcome, outcome
-from tests.conformance.reach import reference
+from tests.conformance.references import reference
 from tests.conformance.rules import not_applicable
+from tests.conformance.setting import Setting
 
 #: The opsets that are tried: the oldest that is asked for, and the newest.
 OLDEST, NEWEST = 7, 28
@@ -92,12 +93,13 @@ def versions(op: str, oldest: int = OLDEST, newest: int = NEWEST) -> list[int]:
     return [first, *(v for v in changes if first < v <= newest)]
 
 
-def attempt(case: Case, format: str) -> Outcome:
+def attempt(case: Case, setting: Setting) -> Outcome:
     """What becomes of a case. It does not apply where fp32, in which a neural network computes, cannot hold it."""
     operands, wanted = case.data[0]
-    if format == "neuralnetwork" and any(a.dtype.kind in "iu" and _exceeds_fp32(a) for a in (*operands, *wanted)):
+    whole = [a for a in (*operands, *wanted) if a.dtype.kind in "iu"]
+    if setting.format == "neuralnetwork" and any(_exceeds_fp32(a) for a in whole):
         return Outcome("not-applicable:beyond-fp32")
-    return outcome(case, format)
+    return outcome(case, setting)
 
 
 def _exceeds_fp32(array: Array) -> bool:
