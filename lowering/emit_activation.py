@@ -189,7 +189,7 @@ def hardmax(b: Emitter, op: Op) -> Any:
     mb, x = b.mb, b.var(op.inputs[0])
     axis = axis_of(b, op, b.attr(op, "axis"), x.rank)
     first = mb.reduce_argmax(x=x, axis=axis, keep_dims=True)
-    places = iota(b, b.shape(op.inputs[0])[axis], x.rank, axis)
+    places = iota(b, b.sizes(op.inputs[0])[axis], x.rank, axis)
     dtype = {"float16": "fp16", "float32": "fp32"}[np_type(x).name]
     return mb.cast(x=mb.equal(x=first, y=places), dtype=dtype, name=b.name(op))
 

@@ -9,6 +9,7 @@ import numpy as np
 from coregraft.lowering import integers
 from coregraft.lowering.registry import lower
 from coregraft.lowering.shaping import broadcast_to, to_shape
+from coregraft.lowering.sizes import broadcast_sizes
 from coregraft.lowering.vars import named, reshape
 from coregraft.rewriter.graph import Op
 
@@ -32,8 +33,8 @@ def bitwise(b: Emitter, op: Op) -> Any:
     """Bit by bit along a new last axis, then weighed and summed."""
     mb, dtype = b.mb, b.type(op.outputs[0]).dtype
     integers.need_bits(b, op, dtype.bits)
-    shape = b.shape(op.outputs[0])
     operands = [b.var(value) for value in op.inputs]
+    shape = broadcast_sizes(b, operands)
     flat = len(shape) > 4  # the bits need an axis of their own
     if flat:
         operands = [reshape(b, broadcast_to(b, var, shape), (-1,)) for var in operands]

@@ -13,6 +13,7 @@ from coregraft.lowering import integers
 from coregraft.lowering.emitter import CANONICAL, MIL_NAMES
 from coregraft.lowering.registry import lower
 from coregraft.lowering.shaping import broadcast_to, operand
+from coregraft.lowering.sizes import broadcast_sizes, is_known
 from coregraft.lowering.vars import inverse, is_compressed, is_float, like, np_type
 from coregraft.rewriter.graph import Op
 from coregraft.rewriter.types import DType
@@ -235,10 +236,12 @@ def where(b: Emitter, op: Op) -> Any:
     shapes = [tuple(v.shape) for v in (cond, x, y)]
     if shapes[0] == shapes[1] == shapes[2] or shapes[1:] == [shapes[0], ()] or shapes[1:] == [(), shapes[0]]:
         return b.mb.select(cond=cond, a=x, b=y, name=b.name(op))
-    shape = b.shape(op.outputs[0])
-    if np.broadcast_shapes(*shapes[1:]) != shape:
+    shape = broadcast_sizes(b, (cond, x, y))
+    if not all(map(is_known, shape)):
+        x, y = broadcast_to(b, x, shape), broadcast_to(b, y, shape)
+    elif np.broadcast_shapes(*shapes[1:]) != tuple(shape):
         x = broadcast_to(b, x, shape)
-    if cond.val is None or math.prod(shape) <= _MAX_FOLDED:
+    if cond.val is None or (all(map(is_known, shape)) and math.prod(shape) <= _MAX_FOLDED):
         cond = broadcast_to(b, cond, shape)
     else:  # coremltools would fold the repeats of a constant mask into the package; select broadcasts equal ranks
         cond = broadcast_to(b, cond, (1,) * (len(shape) - len(shapes[0])) + shapes[0])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from coregraft.lowering.shaping import (
     to_shape,
     via_int32,
 )
+from coregraft.lowering.sizes import Size, is_known
 from coregraft.lowering.vars import reshape
 from coregraft.rewriter.graph import Op
 
@@ -36,15 +38,11 @@ def gather(b: Emitter, op: Op) -> Any:
     source = b.var(op.inputs[0])
     name = inner_name(b, op, source)
     axis = axis_of(b, op, b.attr(op, "axis"), source.rank)
-    size = b.shape(op.inputs[0])[axis]
-    # Only the rank of the indices matters: how many there are may depend on the data.
-    index_rank = b.type(op.inputs[1]).rank
-    if index_rank is None:
-        index_rank = len(b.shape(op.inputs[1]))
+    size, index_rank = b.sizes(op.inputs[0])[axis], b.rank(op.inputs[1])
     if (rank := source.rank - 1 + index_rank) > 5:
         b.refuse(op, f"its result has rank {rank}, Core ML goes to 5 (H4.02)")
     index = b.const(op.inputs[1])
-    if index is not None and index.ndim == 0 and source.rank > 1:
+    if index is not None and index.ndim == 0 and source.rank > 1 and is_known(size):
         place = int(index) % size
         return b.mb.squeeze(
             x=slice_axis(b, source, axis, place, place + 1), axes=np.array([axis], np.int32), name=b.name(op)
@@ -63,12 +61,12 @@ def gather_elements(b: Emitter, op: Op) -> Any:
     source = b.var(op.inputs[0])
     name = inner_name(b, op, source)
     axis = axis_of(b, op, b.attr(op, "axis"), source.rank)
-    shape, wanted = b.shape(op.inputs[0]), b.shape(op.inputs[1])
+    sizes = b.sizes(op.inputs[0])
     x = via_int32(b, source)
-    for i, (have, want) in enumerate(zip(shape, wanted, strict=True)):
-        if i != axis and want < have:
+    for i, (have, want) in enumerate(zip(sizes, b.sizes(op.inputs[1]), strict=True)):
+        if i != axis and want != have:
             x = slice_axis(b, x, i, 0, want)
-    found = b.mb.gather_along_axis(x=x, indices=integers.indices(b, op.inputs[1], shape[axis]), axis=axis, **name)
+    found = b.mb.gather_along_axis(x=x, indices=integers.indices(b, op.inputs[1], sizes[axis]), axis=axis, **name)
     return from_int32(b, op, found, source)
 
 
@@ -77,33 +75,41 @@ def gather_nd(b: Emitter, op: Op) -> Any:
     """Constant indices: ``gather`` over the indexed axes laid out as one. Else ``gather_nd`` (batches from iOS 16)."""
     source, batch = b.var(op.inputs[0]), int(b.attr(op, "batch_dims"))
     name = inner_name(b, op, source)
-    shape, wanted = b.shape(op.inputs[0]), b.shape(op.inputs[1])
-    indexed = shape[batch : batch + wanted[-1]]
+    sizes, wanted = b.sizes(op.inputs[0]), b.sizes(op.inputs[1])
+    depth = _depth(b, op, wanted)
+    indexed = sizes[batch : batch + depth]
     x = via_int32(b, source)
     index = b.const(op.inputs[1])
-    if index is not None:
+    if index is not None and all(map(is_known, sizes)):
+        shape = b.shape(op.inputs[0])
         strides = np.array([math.prod(indexed[i + 1 :]) for i in range(len(indexed))], np.int64)
         places = (np.where(index < 0, index + np.array(indexed), index) * strides).sum(-1)
         grid = np.arange(math.prod(shape[:batch])).reshape(shape[:batch] + (1,) * (places.ndim - batch))
-        rest = shape[batch + wanted[-1] :]
-        rows = reshape(b, x, (math.prod(shape[: batch + wanted[-1]]), *rest))
+        rest = shape[batch + depth :]
+        rows = reshape(b, x, (math.prod(shape[: batch + depth]), *rest))
         flat = (places + grid * math.prod(indexed)).ravel().astype(np.int32)
         found = to_shape(b, b.mb.gather(x=rows, indices=flat, axis=0), b.shape(op.outputs[0]), name.get("name"))
         return from_int32(b, op, found, source)
-    indices = integers.indices(b, op.inputs[1], np.array(indexed))
+    indices = integers.indices(b, op.inputs[1], indexed)
     if batch and b.since("iOS16"):
         found = b.mb.gather_nd(x=x, indices=indices, batch_dims=batch, **name)
     else:
-        found = b.mb.gather_nd(x=x, indices=_with_batches(b, indices, shape[:batch], wanted), **name)
+        indices = _with_batches(b, indices, batch, b.shape(op.inputs[1])) if batch else indices
+        found = b.mb.gather_nd(x=x, indices=indices, **name)
     return from_int32(b, op, found, source)
 
 
-def _with_batches(b: Emitter, indices: Any, batches: tuple[int, ...], wanted: tuple[int, ...]) -> Any:
+def _depth(b: Emitter, op: Op, sizes: Sequence[Size]) -> int:
+    """How many axes an index tuple of GatherND or ScatterND runs over."""
+    if not is_known(sizes[-1]):
+        b.refuse(op, "how many axes its indices run over depends on the data")
+    return int(sizes[-1])
+
+
+def _with_batches(b: Emitter, indices: Any, batch: int, wanted: tuple[int, ...]) -> Any:
     """The index tuples led by the number of their batch on each batch axis."""
-    if not batches:
-        return indices
     grids = np.meshgrid(*(np.arange(n, dtype=np.int32) for n in wanted[:-1]), indexing="ij")
-    return b.mb.concat(values=[np.stack(grids[: len(batches)], -1), indices], axis=-1)
+    return b.mb.concat(values=[np.stack(grids[:batch], -1), indices], axis=-1)
 
 
 @lower("ScatterElements", attrs="axis reduction")
@@ -116,15 +122,15 @@ def scatter_elements(b: Emitter, op: Op) -> Any:
     name = inner_name(b, op, source)
     mode = _mode(b, op)
     axis = axis_of(b, op, b.attr(op, "axis"), source.rank)
-    shape, wanted = b.shape(op.inputs[0]), b.shape(op.inputs[1])
+    sizes, wanted = b.sizes(op.inputs[0]), b.sizes(op.inputs[1])
     data, updates = via_int32(b, source), via_int32(b, b.var(op.inputs[2]))
-    indices = integers.indices(b, op.inputs[1], shape[axis])
-    covers = all(i == axis or have == want for i, (have, want) in enumerate(zip(shape, wanted, strict=True)))
+    indices = integers.indices(b, op.inputs[1], sizes[axis])
+    covers = all(i == axis or have == want for i, (have, want) in enumerate(zip(sizes, wanted, strict=True)))
     foldable = all(var.val is not None for var in (data, indices, updates))
     if covers and not (foldable and mode != "update"):
         found = b.mb.scatter_along_axis(data=data, indices=indices, updates=updates, axis=axis, mode=mode, **name)
     else:
-        places = _coordinates(b, indices, axis, wanted)
+        places = _coordinates(b, indices, axis, b.shape(op.inputs[1]))
         found = b.mb.scatter_nd(data=data, indices=places, updates=updates, mode=mode, **name)
     return from_int32(b, op, found, source)
 
@@ -141,8 +147,8 @@ def scatter_nd(b: Emitter, op: Op) -> Any:
     """``scatter_nd`` with its mode written out."""
     source = b.var(op.inputs[0])
     name = inner_name(b, op, source)
-    depth = b.shape(op.inputs[1])[-1]
-    indices = integers.indices(b, op.inputs[1], np.array(b.shape(op.inputs[0])[:depth]))
+    depth = _depth(b, op, b.sizes(op.inputs[1]))
+    indices = integers.indices(b, op.inputs[1], b.sizes(op.inputs[0])[:depth])
     updates = via_int32(b, b.var(op.inputs[2]))
     found = b.mb.scatter_nd(data=via_int32(b, source), indices=indices, updates=updates, mode=_mode(b, op), **name)
     return from_int32(b, op, found, source)

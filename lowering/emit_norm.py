@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from coregraft.lowering.registry import lower
+from coregraft.lowering.shaping import to_shape
+from coregraft.lowering.sizes import Size, product
 from coregraft.lowering.vars import cast, channel_var, like, named, np_type, reshape
 from coregraft.rewriter.graph import Op
 from coregraft.rewriter.types import Array, DType
@@ -28,10 +31,11 @@ def batch_normalization(b: Emitter, op: Op) -> Any:
         return _training_batch_norm(b, op, x, parameters)
     if any(v.val is None for v in parameters):
         return _standardise(b, op, x, mean, variance, scale, bias)
-    dims = None if 3 <= x.rank <= 5 else _batch_norm_dims(b.shape(op.inputs[0]))
+    sizes = b.sizes(op.inputs[0])
+    dims = None if 3 <= x.rank <= 5 else _batch_norm_dims(b, sizes)
     gain = scale.val.astype(np.float64) / np.sqrt(variance.val.astype(np.float64) + b.attr(op, "epsilon"))
     y = b.mb.batch_norm(
-        x=x if dims is None else reshape(b, x, dims),
+        x=x if dims is None else to_shape(b, x, dims),
         mean=like(x, mean.val),
         variance=like(x, np.ones(mean.shape)),
         gamma=like(x, gain),
@@ -39,7 +43,7 @@ def batch_normalization(b: Emitter, op: Op) -> Any:
         epsilon=like(x, 0),
         **named(b.name(op) if dims is None else None),
     )
-    return y if dims is None else reshape(b, y, b.shape(op.inputs[0]), b.name(op))
+    return y if dims is None else to_shape(b, y, sizes, b.name(op))
 
 
 @lower("InstanceNormalization", attrs="epsilon")
@@ -49,9 +53,9 @@ def instance_normalization(b: Emitter, op: Op) -> Any:
     scale, bias = b.var(op.inputs[1]), b.var(op.inputs[2])
     if x.rank < 3:
         b.refuse(op, f"its input has {x.rank} dims, none of them spatial")
-    shape = b.shape(op.inputs[0]) if x.rank > 4 else None
+    shape = b.sizes(op.inputs[0]) if x.rank > 4 else None
     if shape is not None:
-        x = reshape(b, x, [*shape[:2], math.prod(shape[2:-1]), shape[-1]])
+        x = to_shape(b, x, [*shape[:2], product(b, shape[2:-1]), shape[-1]])
     affine = scale.val is not None and bias.val is not None
     direct = affine and shape is None
     y = b.mb.instance_norm(
@@ -64,7 +68,7 @@ def instance_normalization(b: Emitter, op: Op) -> Any:
     if not affine:
         y = b.mb.mul(x=y, y=channel_var(b, scale, y.rank))
         y = b.mb.add(x=y, y=channel_var(b, bias, y.rank), **named(b.name(op) if shape is None else None))
-    return y if shape is None else reshape(b, y, shape, b.name(op))
+    return y if shape is None else to_shape(b, y, shape, b.name(op))
 
 
 @lower("LayerNormalization", attrs="axis epsilon stash_type")
@@ -118,22 +122,22 @@ def group_normalization(b: Emitter, op: Op) -> Any:
     x = b.var(op.inputs[0])
     _check_stash(b, op, x)
     scale, bias = b.var(op.inputs[1]), b.var(op.inputs[2])
-    shape = b.shape(op.inputs[0])
-    groups = b.attr(op, "num_groups")
-    if len(shape) < 2 or shape[1] % groups:
-        b.refuse(op, f"its {shape[1:2]} channels do not split into {groups} groups")
+    shape, groups = b.sizes(op.inputs[0]), b.attr(op, "num_groups")
+    inner = b.known_sizes(op.inputs[0], range(1, len(shape)))
+    if not inner or inner[0] % groups:
+        b.refuse(op, f"its {inner[:1]} channels do not split into {groups} groups")
     # The last axis stays one of its own: Core ML's axes have a length limit that a merged one would soon reach.
-    tail = shape[-1] if len(shape) > 2 else 1
-    grouped = reshape(b, x, [shape[0], groups, math.prod(shape[1:]) // groups // tail, tail])
+    tail = inner[-1] if len(inner) > 1 else 1
+    grouped = to_shape(b, x, [shape[0], groups, math.prod(inner) // groups // tail, tail])
     normalised = b.mb.instance_norm(
         x=grouped,
         gamma=like(x, np.ones(groups)),
         beta=like(x, np.zeros(groups)),
         epsilon=like(x, b.attr(op, "epsilon")),
     )
-    y = reshape(b, normalised, shape)
+    y = to_shape(b, normalised, shape)
     if scale.val is not None and bias.val is not None and 3 <= x.rank <= 5:
-        zeros, ones = np.zeros(shape[1]), np.ones(shape[1])
+        zeros, ones = np.zeros(inner[0]), np.ones(inner[0])
         return b.mb.batch_norm(
             x=y, mean=like(x, zeros), variance=like(x, ones), gamma=like(x, scale.val), beta=like(x, bias.val),
             epsilon=like(x, 0), name=b.name(op),
@@ -154,8 +158,8 @@ def lrn(b: Emitter, op: Op) -> Any:
         return b.mb.local_response_norm(
             x=x, size=size, alpha=like(x, alpha), beta=like(x, beta), k=like(x, bias), name=b.name(op)
         )
-    shape = b.shape(op.inputs[0])
-    squares = reshape(b, b.mb.mul(x=x, y=x), [shape[0], 1, shape[1], math.prod(shape[2:])])
+    shape = b.sizes(op.inputs[0])
+    squares = to_shape(b, b.mb.mul(x=x, y=x), [shape[0], 1, shape[1], product(b, shape[2:])])
     mean = b.mb.avg_pool(
         x=squares,
         kernel_sizes=np.array([size, 1], np.int32),
@@ -165,7 +169,7 @@ def lrn(b: Emitter, op: Op) -> Any:
         exclude_padding_from_average=False,
         ceil_mode=False,
     )
-    base = b.mb.add(x=b.mb.mul(x=reshape(b, mean, shape), y=like(x, alpha)), y=like(x, bias))
+    base = b.mb.add(x=b.mb.mul(x=to_shape(b, mean, shape), y=like(x, alpha)), y=like(x, bias))
     return b.mb.real_div(x=x, y=b.mb.pow(x=base, y=like(x, beta)), name=b.name(op))
 
 
@@ -243,11 +247,11 @@ def _standardise(b: Emitter, op: Op, x: Any, mean: Any, variance: Any, scale: An
     return b.mb.add(x=y, y=along_channels(bias), name=b.name(op))
 
 
-def _batch_norm_dims(shape: tuple[int, ...]) -> list[int]:
+def _batch_norm_dims(b: Emitter, shape: Sequence[Size]) -> list[Size]:
     """The shape of rank 3 in which ``batch_norm`` takes an input of a rank that it lacks."""
     if len(shape) < 2:
         return [*shape, 1, 1]  # ONNX reads a vector as N samples of one channel
-    return [shape[0], shape[1], math.prod(shape[2:])]
+    return [shape[0], shape[1], product(b, shape[2:])]
 
 
 def _exact(var: Any, shape: tuple[Any, ...]) -> Array | None:

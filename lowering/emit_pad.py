@@ -16,6 +16,7 @@ from coregraft.lowering.shaping import (
     slice_axis,
     via_int32,
 )
+from coregraft.lowering.sizes import is_known, sizes_of
 from coregraft.lowering.vars import is_float, like, np_type
 from coregraft.rewriter.graph import Op
 
@@ -43,6 +44,7 @@ def pad(b: Emitter, op: Op) -> Any:
         return _constant(b, op, x, grown)
     if _native(b, x, grown, mode):
         return b.mb.pad(x=x, pad=_flat(x.rank, grown), mode=_MIL_MODES[mode], name=b.name(op))
+    b.known_sizes(op.inputs[0], list(grown))
     x = via_int32(b, x)
     for axis, (before, after) in grown.items():
         places = np.pad(np.arange(int(x.shape[axis]), dtype=np.int32), (before, after), mode=_NUMPY_MODES[mode])  # type: ignore[call-overload]
@@ -66,7 +68,7 @@ def _amounts(b: Emitter, op: Op, rank: int) -> dict[int, tuple[int, int]]:
 def _crop(b: Emitter, op: Op, x: Any, amounts: dict[int, tuple[int, int]]) -> Any:
     for axis, (before, after) in amounts.items():
         if min(before, after) < 0:
-            size = b.shape(op.inputs[0])[axis]
+            (size,) = b.known_sizes(op.inputs[0], [axis])
             begin, end = max(-before, 0), size - max(-after, 0)
             if begin >= end:
                 b.refuse(op, f"negative pads leave nothing of axis {axis}")
@@ -84,7 +86,7 @@ def _native(b: Emitter, x: Any, grown: dict[int, tuple[int, int]], mode: str) ->
     if x.rank < 2 and b.target.format == "neuralnetwork":
         return False
     spare = 1 if mode == "reflect" else 0
-    return all(max(pads) <= int(x.shape[axis]) - spare for axis, pads in grown.items())
+    return all(is_known(x.shape[axis]) and max(pads) <= x.shape[axis] - spare for axis, pads in grown.items())
 
 
 def _flat(rank: int, grown: dict[int, tuple[int, int]]) -> Any:
@@ -110,7 +112,7 @@ def _block(b: Emitter, op: Op, x: Any, axis: int, n: int, known: Any) -> Any:
     """``n`` layers of the padding value, as wide as x; None for none."""
     if not n:
         return None
-    shape = [n if i == axis else int(d) for i, d in enumerate(x.shape)]
+    shape = [n if i == axis else size for i, size in enumerate(sizes_of(x))]
     if known is not None:
         return full(b, shape, known.reshape(()), np_type(x))
     return broadcast_to(b, b.var(operand(op, 2)), shape)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from coregraft.lowering.registry import lower
 from coregraft.lowering.shaping import broadcast_to, full
+from coregraft.lowering.sizes import Size, broadcast_sizes, sizes_of
 from coregraft.lowering.vars import cast, inverse, inverse_root, is_float, like, named, np_type
 from coregraft.rewriter.graph import Op
 
@@ -20,13 +22,13 @@ def power(b: Emitter, op: Op) -> Any:
     """Constant exponents become products and roots, a constant base ``exp``; else ``pow`` of ``|x|``, signed."""
     x = b.var(op.inputs[0])
     exponent, base = b.const(op.inputs[1]), b.const(op.inputs[0])
-    shape = b.shape(op.outputs[0])
+    y = b.var(op.inputs[1])
+    shape = broadcast_sizes(b, (x, y))
     if exponent is not None and exponent.size and bool((exponent == exponent.ravel()[0]).all()):
-        name = b.name(op) if tuple(x.shape) == shape else None
+        name = b.name(op) if sizes_of(x) == shape else None
         found = _uniform(b, x, float(exponent.ravel()[0]), name)
         if found is not None:
             return found if name else broadcast_to(b, found, shape, b.name(op))
-    y = b.var(op.inputs[1])
     if not is_float(x):
         return _of_integers(b, op, x, y)
     y = cast(b, y, np_type(x))
@@ -57,7 +59,7 @@ def _uniform(b: Emitter, x: Any, e: float, name: str | None) -> Any:
 def _product(b: Emitter, x: Any, n: int, name: str | None) -> Any:
     """``x`` to a power ``n >= 0`` by squaring; ``x·x`` and never ``pow(x, 2)`` (H2.04)."""
     if n == 0:
-        return full(b, x.shape, 1, np_type(x), name)
+        return full(b, sizes_of(x), 1, np_type(x), name)
     if n == 1:
         return x
     if n % 2:
@@ -66,7 +68,7 @@ def _product(b: Emitter, x: Any, n: int, name: str | None) -> Any:
     return b.mb.mul(x=root, y=root, **named(name))
 
 
-def _of_constant(b: Emitter, op: Op, base: float, y: Any, shape: tuple[int, ...]) -> Any:
+def _of_constant(b: Emitter, op: Op, base: float, y: Any, shape: Sequence[Size]) -> Any:
     """A positive constant to a power: ``pow(2, y)`` has been seen computed as y² (H3.14)."""
     y = broadcast_to(b, y, shape)
     if base == 2:
@@ -82,7 +84,7 @@ def _of_integers(b: Emitter, op: Op, x: Any, y: Any) -> Any:
     return b.mb.cast(x=real, dtype="int32", name=b.name(op))
 
 
-def _signed(b: Emitter, op: Op, x: Any, y: Any, shape: tuple[int, ...]) -> Any:
+def _signed(b: Emitter, op: Op, x: Any, y: Any, shape: Sequence[Size]) -> Any:
     """``pow`` of ``|x|``; where x is negative, with the sign that a whole y gives it, or NaN. Infinity is even."""
     mb = b.mb
     size = _pow(b, mb.abs(x=x), y)
@@ -110,7 +112,7 @@ def _computed_sign(b: Emitter, x: Any, y: Any) -> Any:
 def _pow(b: Emitter, x: Any, y: Any, name: str | None = None) -> Any:
     """``pow``. A neuralnetwork takes one number or a tensor of the run time: exponents are made to look like that."""
     if b.target.format == "neuralnetwork" and y.val is not None and y.rank:
-        shape = np.broadcast_shapes(tuple(x.shape), tuple(y.shape))
+        shape = broadcast_sizes(b, (x, y))
         anything, y = broadcast_to(b, b.mb.less(x=x, y=like(x, 0)), shape), broadcast_to(b, y, shape)
         y = b.mb.select(cond=anything, a=y, b=y)
     return b.mb.pow(x=x, y=y, **named(name))

@@ -9,6 +9,7 @@ import numpy as np
 from coregraft.lowering import integers
 from coregraft.lowering.registry import lower
 from coregraft.lowering.shaping import axis_of, full, slice_axis, to_shape
+from coregraft.lowering.sizes import is_known, product, run_time
 from coregraft.lowering.vars import like, named, np_type
 from coregraft.rewriter.graph import Op
 from coregraft.rewriter.types import Array
@@ -28,7 +29,7 @@ _DIRECT = {
 def reduction(b: Emitter, op: Op) -> Any:
     """One MIL reduction where there is one that says the same; scalars and empty axes get the steps around it only."""
     x = b.var(op.inputs[0])
-    if 0 in b.shape(op.inputs[0]):
+    if 0 in b.sizes(op.inputs[0]):
         b.refuse(op, "it reduces an empty tensor, and Core ML has none")
     axes, keep = _axes(b, op, x.rank), bool(b.attr(op, "keepdims"))
     if x.rank == 0:
@@ -73,12 +74,13 @@ def _integers(b: Emitter, op_type: str, x: Any, axes: Array, keep: bool, name: s
 
 def _integer_mean(b: Emitter, op: Op, x: Any, axes: Array, keep: bool, name: str | None) -> Any:
     """The sum divided toward zero: ``reduce_mean`` leaves inexact integer means open."""
-    count = int(np.prod([x.shape[a] for a in axes]))
+    sizes = b.sizes(op.inputs[0])
+    count = product(b, [sizes[a] for a in axes])
     total = _fold(b, "reduce_sum", x, axes, keep, name if count == 1 else None)
     if count == 1:
         return total
     signed = not integers.is_non_negative(b, op.inputs[0])
-    return integers.truncating_div(b, total, np.int32(count), signed, name or b.names.take("mean"))
+    return integers.truncating_div(b, total, run_time(b, count), signed, name or b.names.take("mean"))
 
 
 def _reduce_floats(b: Emitter, op_type: str, x: Any, axes: Array, keep: bool, name: str | None) -> Any:
@@ -119,12 +121,13 @@ def arg_reduction(b: Emitter, op: Op) -> Any:
     mb, x = b.mb, b.var(op.inputs[0])
     axis, keep = axis_of(b, op, b.attr(op, "axis"), x.rank), bool(b.attr(op, "keepdims"))
     emit = mb.reduce_argmax if op.type == "ArgMax" else mb.reduce_argmin
-    shape = b.shape(op.outputs[0])
+    shape = [size for i, size in enumerate(b.sizes(op.inputs[0])) if i != axis]
     if not b.attr(op, "select_last_index"):
         if keep or shape:
             return emit(x=x, axis=axis, keep_dims=keep, name=b.name(op))
         return to_shape(b, emit(x=x, axis=axis, keep_dims=True), shape, b.name(op))
-    last = np.int32(b.shape(op.inputs[0])[axis] - 1)
+    size = b.sizes(op.inputs[0])[axis]
+    last = np.int32(size - 1) if is_known(size) else mb.sub(x=run_time(b, size), y=np.int32(1))
     backwards = emit(x=mb.reverse(x=x, axes=np.array([axis], np.int32)), axis=axis, keep_dims=True)
     found = mb.sub(x=last, y=backwards, **named(b.name(op) if keep else None))
     return found if keep else to_shape(b, found, shape, b.name(op))
@@ -178,12 +181,23 @@ def _shifted(b: Emitter, x: Any, shape: tuple[int, ...], axis: int, by: int, bac
 
 @lower("TopK", attrs="axis largest sorted")
 def topk(b: Emitter, op: Op) -> Any:
-    """``topk``. The result is sorted in any case; which of equals comes first is up to the device (H4.19)."""
+    """``topk``. The result is sorted in any case; which of equals comes first is up to the device (H4.19).
+
+    Where K depends on the data, the first K of all in order.
+    """
     x = b.var(op.inputs[0])
-    given = b.need_const(op, 1, "K")
-    assert given is not None  # not optional
     axis = axis_of(b, op, b.attr(op, "axis"), x.rank)
-    k, size = int(given.reshape(())), b.shape(op.inputs[0])[axis]
-    if not 0 < k <= size:
-        b.refuse(op, f"K is {k}, and the axis has {size} elements")
+    size = b.sizes(op.inputs[0])[axis]
+    given = b.const(op.inputs[1])
+    if given is None:
+        return _first_in_order(b, op, x, axis, to_shape(b, b.var(op.inputs[1]), ()))
+    k = int(given.reshape(()))
+    if k < 1 or (is_known(size) and k > size):
+        b.refuse(op, f"K is {k}, and the axis has {size if is_known(size) else 'at least as many'} elements")
     return b.mb.topk(x=x, k=k, axis=axis, ascending=not b.attr(op, "largest"), name=b.name(op))
+
+
+def _first_in_order(b: Emitter, op: Op, x: Any, axis: int, k: Any) -> list[Any]:
+    order = b.mb.argsort(x=x, axis=axis, ascending=not b.attr(op, "largest"))
+    indices = slice_axis(b, order, axis, 0, k, b.name(op, 1))
+    return [b.mb.gather_along_axis(x=x, indices=indices, axis=axis, name=b.name(op)), indices]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,9 +11,10 @@ import numpy as np
 from coregraft.lowering.emitter import canonical_array
 from coregraft.lowering.registry import lower
 from coregraft.lowering.shaping import axis_of, broadcast_to, full, iota, operand, to_shape
+from coregraft.lowering.sizes import Size, is_known, product, run_time, sizes_of, vector
 from coregraft.lowering.vars import is_float, like, np_type, reshape, transpose
 from coregraft.rewriter.graph import Op
-from coregraft.rewriter.types import Const
+from coregraft.rewriter.types import Array, Const
 
 if TYPE_CHECKING:
     from coregraft.lowering.emitter import Emitter
@@ -37,30 +39,50 @@ def dropout(b: Emitter, op: Op) -> Any:
     x = b.var(op.inputs[0])
     if len(op.outputs) < 2 or not op.outputs[1]:
         return x
-    return x, full(b, b.shape(op.outputs[1]), True, np.dtype(bool), b.name(op, 1))
+    return x, full(b, b.sizes(op.inputs[0]), True, np.dtype(bool), b.name(op, 1))
 
 
 # ---------------------------------------------------------------- shape of the same elements
 
 @lower("Reshape", attrs="allowzero")
 def reshape_op(b: Emitter, op: Op) -> Any:
-    """``reshape`` to the sizes that inference found: no 0 or -1 is left to MIL's own rules (H5.07)."""
-    known = b.type(op.outputs[0]).static_shape
-    shape = _resolved(b, op) if known is None else known
+    """``reshape`` to the sizes that inference found: no 0 or -1 is left to MIL's own rules (H5.07).
+
+    One size that depends on the data is what is left of the others; several are read off the shape operand.
+    """
+    shape = _resolved(b, op)
     _check_rank(b, op, len(shape))
     _check_not_empty(b, op, shape)
     return to_shape(b, b.var(op.inputs[0]), shape, b.name(op))
 
 
-def _resolved(b: Emitter, op: Op) -> tuple[int, ...]:
-    """The target shape with its 0 and -1 replaced, for an operand that MIL knows better than the graph."""
-    source = b.shape(op.inputs[0])
-    wanted = b.need_const(op, 1, "shape")
-    assert wanted is not None  # not optional
-    copies = not b.attr(op, "allowzero")
-    dims = [source[i] if d == 0 and copies else int(d) for i, d in enumerate(wanted)]
-    rest = math.prod(source) // max(math.prod(d for d in dims if d != -1), 1)
-    return tuple(rest if d == -1 else d for d in dims)
+def _resolved(b: Emitter, op: Op) -> list[Size]:
+    """The target sizes, -1 for one that is what is left of the others."""
+    known = b.type(op.outputs[0]).shape
+    if known is not None and sum(not isinstance(size, int) for size in known) <= 1:
+        return [size if isinstance(size, int) else -1 for size in known]
+    source, copies = b.sizes(op.inputs[0]), not b.attr(op, "allowzero")
+    wanted = _asked(b, op, op.inputs[1])
+    return [_or_copied(b, n, source[i]) if copies and i < len(source) else n for i, n in enumerate(wanted)]
+
+
+def _or_copied(b: Emitter, given: Size, copied: Size) -> Size:
+    """A size of Reshape's operand, or where that is 0, the one copied from the input."""
+    if is_known(given):
+        return copied if given == 0 else given
+    return b.mb.select(cond=b.mb.equal(x=given, y=np.int32(0)), a=run_time(b, copied), b=given)
+
+
+def _asked(b: Emitter, op: Op, value: str) -> list[Size]:
+    """The sizes that a shape operand asks for: numbers where the graph knows that of the result, or the operand."""
+    const, known = b.const(value), b.type(op.outputs[0]).shape
+    length = b.shape(value)[0]
+    asked = [
+        b.mb.gather(x=b.var(value), indices=np.int32(i), axis=0) if const is None else int(const[i])
+        for i in range(length)
+    ]
+    found = [None] * length if known is None else known[len(known) - length :]
+    return [want if isinstance(want, int) else have for want, have in zip(found, asked, strict=True)]
 
 
 @lower("Flatten", attrs="axis")
@@ -68,28 +90,28 @@ def flatten(b: Emitter, op: Op) -> Any:
     """``reshape`` to two axes."""
     x = b.var(op.inputs[0])
     axis = int(b.attr(op, "axis"))
-    shape = b.shape(op.inputs[0])
-    if not -len(shape) <= axis <= len(shape):
-        b.refuse(op, f"axis {axis} does not exist in a tensor of rank {len(shape)}")
-    axis += len(shape) if axis < 0 else 0
-    return reshape(b, x, (int(np.prod(shape[:axis])), int(np.prod(shape[axis:]))), b.name(op))
+    sizes = b.sizes(op.inputs[0])
+    if not -len(sizes) <= axis <= len(sizes):
+        b.refuse(op, f"axis {axis} does not exist in a tensor of rank {len(sizes)}")
+    axis += len(sizes) if axis < 0 else 0
+    return to_shape(b, x, [product(b, sizes[:axis]), product(b, sizes[axis:])], b.name(op))
 
 
 @lower("Squeeze")
 def squeeze(b: Emitter, op: Op) -> Any:
-    """``squeeze`` of the axes named, or of all that have size 1."""
+    """``squeeze`` of the axes named, or of all that have size 1; ``reshape`` where a size depends on the data."""
     x = b.var(op.inputs[0])
-    axes = b.need_const(op, 1, "axes")
+    axes, sizes = b.need_const(op, 1, "axes"), b.sizes(op.inputs[0])
     if axes is None:
         chosen = [i for i, d in enumerate(b.shape(op.inputs[0])) if d == 1]
     else:
         chosen = sorted({axis_of(b, op, int(a), x.rank) for a in axes.ravel()})
-    if any(x.shape[i] != 1 for i in chosen):
-        b.refuse(op, f"an axis of size other than 1 cannot be squeezed out of {tuple(x.shape)}")
+    if any(is_known(sizes[i]) and sizes[i] != 1 for i in chosen):
+        b.refuse(op, f"an axis of size other than 1 cannot be squeezed out of {b.type(op.inputs[0])}")
     if not chosen:
         return x
-    if len(chosen) == x.rank:
-        return to_shape(b, x, (), b.name(op))
+    if len(chosen) == x.rank or any(x.shape[i] != 1 for i in chosen):
+        return to_shape(b, x, [size for i, size in enumerate(sizes) if i not in chosen], b.name(op))
     return b.mb.squeeze(x=x, axes=np.array(chosen, np.int32), name=b.name(op))
 
 
@@ -118,20 +140,27 @@ def transpose_op(b: Emitter, op: Op) -> Any:
 
 @lower("Expand")
 def expand(b: Emitter, op: Op) -> Any:
-    """``reshape`` and ``tile`` to the shape that inference found."""
-    shape = b.shape(op.outputs[0])
+    """``reshape`` and ``tile`` to the shape that inference found, as far as it did."""
+    x, known = b.var(op.inputs[0]), b.type(op.outputs[0]).static_shape
+    shape = _expanded(b, op) if known is None else list(known)
     _check_rank(b, op, len(shape))
     _check_not_empty(b, op, shape)
-    x = b.var(op.inputs[0])
-    return x if tuple(x.shape) == shape else broadcast_to(b, x, shape, b.name(op))
+    return x if sizes_of(x) == shape else broadcast_to(b, x, shape, b.name(op))
+
+
+def _expanded(b: Emitter, op: Op) -> list[Size]:
+    """What to repeat the operand of Expand to: to what is asked for, which where it is 1 repeats nothing."""
+    source, asked = b.sizes(op.inputs[0]), _asked(b, op, op.inputs[1])
+    return [*source[: max(len(source) - len(asked), 0)], *asked]
 
 
 @lower("Tile")
 def tile(b: Emitter, op: Op) -> Any:
     """``tile``."""
-    x = b.var(op.inputs[0])
-    reps = b.need_const(op, 1, "repeats")
-    if reps is None or bool((reps == 1).all()):
+    x, reps = b.var(op.inputs[0]), b.const(op.inputs[1])
+    if reps is None:
+        return b.mb.tile(x=x, reps=b.var(op.inputs[1]), name=b.name(op))
+    if bool((reps == 1).all()):
         return x
     if bool((reps < 1).any()):
         b.refuse(op, "it repeats something 0 times, and Core ML has no empty tensors")
@@ -143,8 +172,8 @@ def _check_rank(b: Emitter, op: Op, rank: int) -> None:
         b.refuse(op, f"its result has rank {rank}, Core ML goes to {_MAX_RANK} (H4.02)")
 
 
-def _check_not_empty(b: Emitter, op: Op, shape: tuple[int, ...]) -> None:
-    if 0 in shape:
+def _check_not_empty(b: Emitter, op: Op, shape: Sequence[Size]) -> None:
+    if any(is_known(size) and not size for size in shape):
         b.refuse(op, "its result is empty, and Core ML has no empty tensors")
 
 
@@ -161,23 +190,27 @@ def constant(b: Emitter, op: Op) -> Any:
 
 @lower("Shape", attrs="start end")
 def shape_op(b: Emitter, op: Op) -> Any:
-    """``const``: the sizes are known."""
-    sizes = b.shape(op.inputs[0])[slice(b.attr(op, "start"), b.attr(op, "end"))]
+    """``const`` where the sizes are known, else ``concat`` of them."""
+    sizes = b.sizes(op.inputs[0])[slice(b.attr(op, "start"), b.attr(op, "end"))]
     if not sizes:
         b.refuse(op, "its result is empty, and Core ML has no empty tensors")
-    return b.mb.const(val=np.array(sizes, np.int32), name=b.name(op))
+    if all(map(is_known, sizes)):
+        return b.mb.const(val=np.array(sizes, np.int32), name=b.name(op))
+    return b.mb.concat(values=[run_time(b, size) for size in sizes], axis=0, name=b.name(op))
 
 
 @lower("Size")
 def size_op(b: Emitter, op: Op) -> Any:
-    """``const``: the sizes are known."""
-    return b.mb.const(val=np.int32(np.prod(b.shape(op.inputs[0]))), name=b.name(op))
+    """``const`` where the sizes are known, else their product."""
+    count = product(b, b.sizes(op.inputs[0]))
+    return b.mb.const(val=np.int32(count), name=b.name(op)) if is_known(count) else run_time(b, count)
 
 
 @lower("ConstantOfShape", attrs="value")
 def constant_of_shape(b: Emitter, op: Op) -> Any:
     """``fill``, which takes no room in the package."""
-    shape = b.shape(op.outputs[0])
+    known = b.type(op.outputs[0]).static_shape
+    shape = _asked(b, op, op.inputs[0]) if known is None else list(known)
     _check_rank(b, op, len(shape))
     _check_not_empty(b, op, shape)
     value = b.attr(op, "value")
@@ -185,7 +218,7 @@ def constant_of_shape(b: Emitter, op: Op) -> Any:
                             fp16=b.target.has_fp16)  # fmt: skip
     if not shape:
         return b.mb.const(val=array.reshape(())[()], name=b.name(op))
-    return b.mb.fill(shape=np.array(shape, np.int32), value=array.ravel()[0], name=b.name(op))
+    return b.mb.fill(shape=vector(b, shape), value=array.ravel()[0], name=b.name(op))
 
 
 @lower("EyeLike", attrs="dtype k")
@@ -198,12 +231,13 @@ def eye_like(b: Emitter, op: Op) -> Any:
 
 @lower("Range", attrs="stash_type")
 def range_op(b: Emitter, op: Op) -> Any:
-    """``start + i·delta`` over a constant i: how many there are must be known."""
-    (n,) = b.shape(op.outputs[0])
-    if not n:
-        b.refuse(op, "its result is empty, and Core ML has no empty tensors")
+    """``start + i·delta`` over 0, 1, 2, …: a constant, or where their number depends on the data, ``range_1d``."""
     start, delta = b.const(op.inputs[0]), b.const(op.inputs[2])
-    if start is not None and delta is not None:
+    known = b.type(op.outputs[0]).static_shape
+    n: Size = _steps(b, op, delta) if known is None else known[0]
+    if is_known(n) and not n:
+        b.refuse(op, "its result is empty, and Core ML has no empty tensors")
+    if is_known(n) and start is not None and delta is not None:
         values = start.reshape(()) + np.arange(n) * delta.reshape(())
         array = canonical_array(values.astype(start.dtype), op.label, fp16=b.target.has_fp16)
         return b.mb.const(val=array, name=b.name(op))
@@ -212,16 +246,39 @@ def range_op(b: Emitter, op: Op) -> Any:
     return b.mb.add(x=steps, y=first, name=b.name(op))
 
 
+def _steps(b: Emitter, op: Op, delta: Array | None) -> Any:
+    """How many elements Range has: the distance over the step, rounded up."""
+    mb = b.mb
+    if delta is None:
+        b.refuse(op, "its step is computed at run time, and with it how many elements it has")
+    step, start, limit = float(delta.reshape(())), b.var(op.inputs[0]), b.var(op.inputs[1])
+    distance = mb.sub(x=limit, y=start) if step > 0 else mb.sub(x=start, y=limit)
+    if not is_float(distance):
+        whole = int(abs(step))
+        ahead = mb.maximum(x=distance, y=np.int32(0))
+        return ahead if whole == 1 else mb.floor_div(x=mb.add(x=ahead, y=np.int32(whole - 1)), y=np.int32(whole))
+    if abs(math.frexp(step)[0]) != 0.5:
+        b.refuse(op, f"how many elements it has depends on how a division by {step} is rounded")
+    count = mb.ceil(x=mb.mul(x=distance, y=like(distance, 1 / abs(step))))
+    return mb.maximum(x=mb.cast(x=count, dtype="int32"), y=np.int32(0))
+
+
 @lower("Trilu", attrs="upper")
 def trilu(b: Emitter, op: Op) -> Any:
     """``select`` by a constant triangle: ``band_part`` would make NaN of an infinity that it cuts off (H4.22)."""
-    x, shape = b.var(op.inputs[0]), b.shape(op.inputs[0])
+    x, sizes = b.var(op.inputs[0]), b.sizes(op.inputs[0])
     diagonal = b.need_const(op, 1, "k")
     k = 0 if diagonal is None else int(diagonal.reshape(()))
-    ones = np.ones(shape[-2:], bool)
-    kept = np.triu(ones, k) if b.attr(op, "upper") else np.tril(ones, k)
-    mask = b.mb.const(val=kept.reshape((1,) * (len(shape) - 2) + kept.shape))
-    return b.mb.select(cond=broadcast_to(b, mask, shape), a=x, b=like(x, 0)[()], name=b.name(op))
+    rank, upper = len(sizes), bool(b.attr(op, "upper"))
+    if all(map(is_known, sizes[-2:])):
+        ones = np.ones(sizes[-2:], bool)
+        kept = np.triu(ones, k) if upper else np.tril(ones, k)
+        mask = b.mb.const(val=kept.reshape((1,) * (rank - 2) + kept.shape))
+    else:
+        row, column = (iota(b, sizes[axis], rank, axis) for axis in (rank - 2, rank - 1))
+        beside = b.mb.add(x=row, y=np.int32(k))
+        mask = (b.mb.greater_equal if upper else b.mb.less_equal)(x=column, y=beside)
+    return b.mb.select(cond=broadcast_to(b, mask, sizes), a=x, b=like(x, 0)[()], name=b.name(op))
 
 
 @lower("OneHot", attrs="axis")
@@ -230,18 +287,18 @@ def one_hot(b: Emitter, op: Op) -> Any:
     mb = b.mb
     depth_value = b.need_const(op, 1, "depth")
     assert depth_value is not None  # not optional
-    depth, shape = int(depth_value.reshape(())), b.shape(op.outputs[0])
-    _check_rank(b, op, len(shape))
-    axis = axis_of(b, op, int(b.attr(op, "axis")), len(shape))
+    depth, rank = int(depth_value.reshape(())), b.rank(op.inputs[0]) + 1
+    _check_rank(b, op, rank)
+    axis = axis_of(b, op, int(b.attr(op, "axis")), rank)
     index = b.var(op.inputs[0])
     index = mb.cast(x=index, dtype="int32") if is_float(index) else index
     wrapped = mb.select(cond=mb.less(x=index, y=np.int32(0)), a=mb.add(x=index, y=np.int32(depth)), b=index)
     # A scalar has the shape (1,) in a neuralnetwork.
     column = mb.expand_dims(x=wrapped, axes=np.array([axis], np.int32)) if wrapped.rank else reshape(b, wrapped, (1,))
-    hit = mb.equal(x=column, y=iota(b, depth, len(shape), axis))
+    hit = mb.equal(x=column, y=iota(b, depth, rank, axis))
     values = b.var(op.inputs[2])
     off, on = (to_shape(b, part, ()) for part in mb.split(x=values, num_splits=2, axis=0))
-    return mb.select(cond=hit, a=broadcast_to(b, on, shape), b=off, name=b.name(op))
+    return mb.select(cond=hit, a=broadcast_to(b, on, sizes_of(hit)), b=off, name=b.name(op))
 
 
 # ---------------------------------------------------------------- blocks of pixels
@@ -257,12 +314,12 @@ def depth_to_space(b: Emitter, op: Op) -> Any:
         if column_row:
             return b.mb.pixel_shuffle(x=x, upscale_factor=block, name=b.name(op))
         return b.mb.depth_to_space(x=x, block_size=block, name=b.name(op))
-    n, c, h, w = b.shape(op.inputs[0])
+    c, h, w = _planes(b, op)
     depth = c // block**2
     if not column_row:
-        x = transpose(b, reshape(b, x, (n, block**2, depth, h, w)), (0, 2, 1, 3, 4))
-    tiles = transpose(b, reshape(b, x, (n * depth, block, block, h, w)), (0, 3, 1, 4, 2))
-    return reshape(b, tiles, (n, depth, h * block, w * block), b.name(op))
+        x = transpose(b, reshape(b, x, (-1, block**2, depth, h, w)), (0, 2, 1, 3, 4))
+    tiles = transpose(b, reshape(b, x, (-1, block, block, h, w)), (0, 3, 1, 4, 2))
+    return reshape(b, tiles, (-1, depth, h * block, w * block), b.name(op))
 
 
 @lower("SpaceToDepth", attrs="blocksize mode")
@@ -276,9 +333,15 @@ def space_to_depth(b: Emitter, op: Op) -> Any:
         return b.mb.space_to_depth(x=x, block_size=block, name=b.name(op))
     if is_float(x) and b.since("iOS16"):
         return b.mb.pixel_unshuffle(x=x, downscale_factor=np.uint32(block), name=b.name(op))
-    n, c, h, w = b.shape(op.inputs[0])
+    c, h, w = _planes(b, op)
     rows, columns = h // block, w // block
-    tiles = transpose(b, reshape(b, x, (n * c, rows, block, columns, block)), (0, 2, 4, 1, 3))
+    tiles = transpose(b, reshape(b, x, (-1, rows, block, columns, block)), (0, 2, 4, 1, 3))
     if not column_row:
-        tiles = transpose(b, reshape(b, tiles, (n, c, block**2, rows, columns)), (0, 2, 1, 3, 4))
-    return reshape(b, tiles, (n, c * block**2, rows, columns), b.name(op))
+        tiles = transpose(b, reshape(b, tiles, (-1, c, block**2, rows, columns)), (0, 2, 1, 3, 4))
+    return reshape(b, tiles, (-1, c * block**2, rows, columns), b.name(op))
+
+
+def _planes(b: Emitter, op: Op) -> tuple[int, int, int]:
+    """Channels, height and width of the operand; how many of a batch there are may depend on the data."""
+    c, h, w = b.known_sizes(op.inputs[0], (1, 2, 3))
+    return c, h, w

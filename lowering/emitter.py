@@ -14,6 +14,7 @@ import numpy as np
 from coregraft.lowering.names import Names
 from coregraft.lowering.partial import forget_part
 from coregraft.lowering.registry import Lowering
+from coregraft.lowering.sizes import Size, is_known, sizes_of
 from coregraft.rewriter import schema
 from coregraft.rewriter.errors import CoregraftError, UnsupportedError
 from coregraft.rewriter.graph import Graph, Op
@@ -189,13 +190,42 @@ class Emitter:
         kind = self.type(name)
         if kind.static_shape is not None:
             return kind.static_shape
-        var = next((scope.vars[name] for scope in reversed(self._scopes) if name in scope.vars), None)
-        if var is None or not all(isinstance(d, (int, np.integer)) for d in var.shape):
-            raise UnsupportedError(
-                "shape-unknown", f'the shape of "{name}" is not known at compile time: {kind}', node=name,
-                hint="it depends on the data, or an input dim is not pinned (--dim NAME=VALUE)",
-            )  # fmt: skip
-        return tuple(int(d) for d in var.shape)
+        var = self._bound(name)
+        sizes = [] if var is None else _merged(kind, var)
+        if var is None or not all(map(is_known, sizes)):
+            raise _shape_unknown(name, kind)
+        return tuple(sizes)
+
+    def sizes(self, name: str) -> list[Size]:
+        """The sizes of a value that has been emitted: numbers as far as graph or MIL know them, else loose ones."""
+        kind = self.type(name)
+        return _merged(kind, self.var(name)) if kind.static_shape is None else list(kind.static_shape)
+
+    def known_sizes(self, name: str, axes: Sequence[int]) -> list[int]:
+        """The sizes of a value on some axes; those of the others may depend on the data.
+
+        Raises:
+            UnsupportedError: ``shape-unknown``.
+        """
+        sizes = self.sizes(name)
+        found = [sizes[axis] for axis in axes]
+        if not all(map(is_known, found)):
+            raise _shape_unknown(name, self.type(name))
+        return found
+
+    def rank(self, name: str) -> int:
+        """The rank of a value.
+
+        Raises:
+            UnsupportedError: ``shape-unknown``.
+        """
+        kind = self.type(name)
+        if kind.rank is not None:
+            return kind.rank
+        var = self._bound(name)
+        if var is None:
+            raise _shape_unknown(name, kind)
+        return len(var.shape)
 
     def producer(self, name: str) -> Op | None:
         """The op that defines a value; None for inputs and constants."""
@@ -332,6 +362,10 @@ class Emitter:
             forget_part(var)
             self.bind(output, var)
 
+    def _bound(self, name: str) -> Any:
+        """The var of a value that has been emitted, else None."""
+        return next((scope.vars[name] for scope in reversed(self._scopes) if name in scope.vars), None)
+
     def _lowering(self, op: Op) -> Lowering:
         found = self._table.get(op.key)
         if found is None:
@@ -382,6 +416,19 @@ class Emitter:
         finally:
             self._scopes.pop()
             self._reserved = reserved
+
+
+def _merged(kind: TensorType, var: Any) -> list[Size]:
+    """What the graph knows of the sizes of a value, and of those that it does not, what MIL made of them."""
+    found = sizes_of(var)
+    return [want if isinstance(want, int) else have for want, have in zip(kind.shape or found, found, strict=True)]
+
+
+def _shape_unknown(name: str, kind: TensorType) -> UnsupportedError:
+    return UnsupportedError(
+        "shape-unknown", f'the shape of "{name}" is not known at compile time: {kind}', node=name,
+        hint="it depends on the data, or an input dim is not pinned (--dim NAME=VALUE)",
+    )  # fmt: skip
 
 
 def _together(refusals: Sequence[UnsupportedError]) -> UnsupportedError:

@@ -6,13 +6,15 @@ Narrow types (int8, uint16, …) are held in int32 and wrapped to their width af
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from coregraft.lowering.sizes import Size, is_known, run_time, vector
 from coregraft.lowering.vars import named, np_type
 from coregraft.rewriter.graph import Op
-from coregraft.rewriter.types import Array, DType
+from coregraft.rewriter.types import DType
 
 if TYPE_CHECKING:
     from coregraft.lowering.emitter import Emitter
@@ -130,23 +132,24 @@ def _bounded_below(b: Emitter, op: Op, depth: int) -> bool:
     return is_non_negative(b, low or op.inputs[0], depth - 1)
 
 
-def indices(b: Emitter, value: str, size: int | Array) -> Any:
+def indices(b: Emitter, value: str, sizes: Size | Sequence[Size]) -> Any:
     """The var of an index operand without negatives: ``i + size`` where ``i < 0`` (H4.08).
 
     Args:
-        value: ONNX value of the indices; a constant is normalised at compile time.
-        size: length of the axis indexed, or an array of lengths that broadcasts against the indices.
+        value: ONNX value of the indices; a constant is normalised at compile time where the sizes are numbers.
+        sizes: length of the axis indexed, or the lengths of those that the last axis of the indices runs over.
     """
+    lengths = list(sizes) if isinstance(sizes, Sequence) else [sizes]
     const = b.const(value)
-    if const is not None:
-        fixed = np.where(const < 0, const + size, const).astype(np.int32)
+    if const is not None and (all(map(is_known, lengths)) or bool((const >= 0).all())):
+        size = np.array([n if is_known(n) else 0 for n in lengths])
+        fixed = np.where(const < 0, const + (size if isinstance(sizes, Sequence) else size[0]), const).astype(np.int32)
         return b.mb.const(val=fixed if fixed.ndim else fixed[()])
     var = b.var(value)
     if is_non_negative(b, value):
         return var
-    size = np.asarray(size, np.int32)
-    shifted = b.mb.add(x=var, y=size if size.ndim else size[()])
-    return b.mb.select(cond=b.mb.less(x=var, y=np.int32(0)), a=shifted, b=var)
+    length = vector(b, lengths) if isinstance(sizes, Sequence) else run_time(b, sizes)
+    return b.mb.select(cond=b.mb.less(x=var, y=np.int32(0)), a=b.mb.add(x=var, y=length), b=var)
 
 
 def as_int32(b: Emitter, var: Any) -> Any:

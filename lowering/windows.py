@@ -75,8 +75,8 @@ def split_pads(pads: Sequence[int]) -> tuple[tuple[int, ...], tuple[int, ...]]:
 
 
 def spatial_sizes(b: Emitter, op: Op) -> tuple[int, ...]:
-    """The sizes of the spatial axes of the op's first operand, which must be static."""
-    return tuple(b.shape(op.inputs[0])[2:])
+    """The sizes of the spatial axes of the op's first operand, which must be static; a batch need not be."""
+    return tuple(b.known_sizes(op.inputs[0], range(2, b.rank(op.inputs[0]))))
 
 
 def same_pads(total: Sequence[int], upper: bool) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -95,7 +95,7 @@ def resolve(b: Emitter, op: Op, kernel: Sequence[int]) -> Window:
 
     Raises:
         UnsupportedError: ``op-unsupported`` for an ``auto_pad`` that ONNX does not have; whatever
-            :meth:`Emitter.shape` raises when ``auto_pad`` needs sizes that are not static.
+            :func:`spatial_sizes` raises when ``auto_pad`` needs sizes that are not static.
     """
     ones = (1,) * len(kernel)
     strides = tuple(b.attr(op, "strides") or ones)
