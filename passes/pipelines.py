@@ -50,6 +50,7 @@ FUSE = (
     "reciprocal-of-conv",  # between the two: it looks for a folded convolution, and leaves a factor
     "fuse-conv-input",
     "fuse-matmul-batch-norm",
+    "fuse-mean",
     "fuse-layer-norm",
     "fuse-rms-norm",
     "fuse-gelu",
@@ -84,6 +85,7 @@ DECOMPOSE = (
     "fuse-log-sigmoid",
     "fuse-log-sum-exp",
     "decompose-scaler",
+    "number-labels",
     "decompose-tree-ensemble",
     "drop-zip-map",
     "decompose-tree-ensemble-classifier",

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from coregraft.lowering.names import Names, legal
+from coregraft.passes.decompose.number_labels import LABELS_KEY
 from coregraft.rewriter.errors import UsageError
 from coregraft.rewriter.graph import Graph
 from coregraft.rewriter.shapes.dims import pin_dims
@@ -16,10 +18,18 @@ from coregraft.rewriter.types import Array
 
 @dataclass(frozen=True)
 class Features:
-    """How the source's inputs and outputs are called in the package."""
+    """How the source's inputs and outputs are called in the package, and what its numbers of labels stand for."""
 
     inputs: Mapping[str, str]
     outputs: Mapping[str, str]
+    labels: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+    def worded(self, output: str, found: Array) -> Array:
+        """What the package returns for an output of the source, with labels where it has numbers of them."""
+        labels = self.labels.get(output)
+        if labels is None or not ((found >= 0) & (found < len(labels))).all():
+            return found
+        return np.array(labels, object)[found.astype(np.int64)]
 
     def translate(self, feed: Mapping[str, Array], lifted: Graph) -> dict[str, Array]:
         """A feed for the package: its names, types and ranks; inputs that it does not have are left out."""
@@ -45,7 +55,9 @@ def match_features(graph: Graph, lifted: Graph) -> Features:
     spelt_inputs, spelt_outputs = ({name: names.take(name) for name in side} for side in (graph.inputs, graph.outputs))
     inputs = _pair(spelt_inputs, list(lifted.inputs), optional=True)
     outputs = _pair(spelt_outputs, list(lifted.outputs), optional=False)
-    return Features(inputs, outputs)
+    told = dict(lifted.graph.get("metadata", ()))
+    labels = {name: json.loads(told[LABELS_KEY + name]) for name in outputs if LABELS_KEY + name in told}
+    return Features(inputs, outputs, labels)
 
 
 def pin_sizes(graph: Graph, lifted: Graph, features: Features) -> None:

@@ -97,7 +97,8 @@ def verify(
     for i, (wanted, found) in enumerate(sides.run(outputs, chunks[0])):
         expected.append({public: wanted[graph.outputs[public]] for public in features.outputs})
         for public, (ours, theirs) in zip(features.outputs, outputs, strict=True):
-            compared.append(compare(public, wanted[ours], found[theirs], allowed, bounded=ours in bounded))
+            told = features.worded(public, found[theirs])
+            compared.append(compare(public, wanted[ours], told, allowed, bounded=ours in bounded))
         if i == 0:
             values |= _compared(chunks[0], wanted, found, allowed, bounded, precision)
     for chunk in chunks[1:]:
@@ -140,7 +141,7 @@ def _on_device(
             if feature not in got:
                 compared.append(Comparison(public, False, f'Core ML has no output "{feature}"'))
                 continue
-            compared.append(compare(public, wanted[public], got[feature], allowed))
+            compared.append(compare(public, wanted[public], features.worded(public, got[feature]), allowed))
     return worst(compared)
 
 

@@ -16,10 +16,15 @@ def labels_of(node: OpView, name: str = "classlabels_ints") -> tuple[int, ...] |
     """The labels in order, from the attribute that holds those that are integers."""
     labels = tuple(node.attr(name) or ())
     if node.attr("classlabels_strings"):
-        return NoMatch("its labels are strings, which Core ML has no tensors of; number the labels before training")
+        return NoMatch("its labels are strings, which Core ML has no tensors of, and more than an output reads them")
     if not labels:
         return NoMatch("it has no labels")
     return labels
+
+
+def listed(labels: Sequence[object]) -> str:
+    """Labels for a remark, the first of many."""
+    return ", ".join(str(label) for label in labels[:8]) + (", …" if len(labels) > 8 else "")
 
 
 def as_float(op: OpBuilder, node: OpView) -> Any:

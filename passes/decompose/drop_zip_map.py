@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from coregraft.passes.decompose._classes import listed
 from coregraft.rewriter.graph import Graph
 from coregraft.rewriter.passes import LOSSY, Context, Equivalence, Pass
 
@@ -48,8 +49,7 @@ class DropZipMap(Pass):
             if ctx.target.supports(op) or g.users(value) or not g.public_names(value):
                 continue
             labels = op.attrs.get("classlabels_int64s") or op.attrs.get("classlabels_strings") or ()
-            shown = ", ".join(str(label) for label in labels[:8]) + (", …" if len(labels) > 8 else "")
-            ctx.note(f"the output {value} is a matrix with a column for each label: {shown}")
+            ctx.note(f"the output {value} is a matrix with a column for each label: {listed(labels)}")
             rw.at((op_id,), type(self).__name__)
             rw.set_outputs({name: source if old == value else old for name, old in g.outputs.items()})
             rw.erase(op_id)

@@ -7,7 +7,7 @@ is what a runtime returns.
 from __future__ import annotations
 
 from coregraft.rewriter.schema import attr
-from coregraft.rewriter.shapes.site import Known, Site, Types, rule, tensor
+from coregraft.rewriter.shapes.site import Known, Site, Types, product, rule, tensor
 from coregraft.rewriter.types import DType
 
 
@@ -34,6 +34,14 @@ def _regressor(site: Site) -> Types | None:
 def _like(site: Site) -> Types | None:
     dtype = site.dtype(0) if site.op.type == "Imputer" else DType.FLOAT
     return [tensor(dtype, site.shape(0))]
+
+
+@rule("ai.onnx.ml::ArrayFeatureExtractor")
+def _chosen(site: Site) -> Types | None:
+    x, chosen = site.shape(0), site.shape(1)
+    if x is None or chosen is None:
+        return None
+    return [tensor(site.dtype(0), [*(x[:-1] if len(x) > 1 else [1]), product(chosen)])]
 
 
 def _rows(site: Site) -> list[Known] | None:

@@ -57,3 +57,17 @@ def test_labels_of_a_support_vector_machine() -> None:
     labels, scores = typed("SVMClassifier", (4, 6), {"classlabels_ints": (0, 1, 2)}, 2, 1)
     assert labels == (DType.INT64, (4,))
     assert scores[0] is DType.FLOAT and len(scores[1]) == 2
+
+
+@pytest.mark.parametrize(("shape", "wanted"), [((4, 6), (4, 2)), ((6,), (1, 2))])
+def test_chosen_features_whatever_is_declared(shape: tuple[int, ...], wanted: tuple[int, ...]) -> None:
+    g = Graph()
+    g.add_input("x", TensorType(DType.FLOAT, shape))
+    g.add_input("chosen", TensorType(DType.INT64, (1, 2)))
+    g.add_value("y", TensorType(DType.FLOAT, (4, 6)))
+    g.add_op(Op("ArrayFeatureExtractor", ("x", "chosen"), ("y",), domain="ai.onnx.ml"))
+    g.set_outputs(("y",))
+    g.set_opsets({"": 24, "ai.onnx.ml": 1})
+    infer_shapes(g)
+    kind = g.tensor_type("y")
+    assert kind is not None and kind.shape == wanted

@@ -62,6 +62,19 @@ def test_a_list_of_maps_is_compared_as_the_tensor_it_is_made_from(tmp_path: Path
     assert (output.name, output.relative_l2 is not None) == ("y", True)
 
 
+def test_labels_that_are_strings(tmp_path: Path) -> None:
+    text = (
+        "opset ai.onnx.ml 3\ninput x: float[3,2]\n"
+        'label: string[3], p: float[3,2] = ai.onnx.ml.LinearClassifier(x, coefficients=[1.0, 2.0, -1.0, 0.5], '
+        'intercepts=[0.25, 0.5], classlabels_strings=["dog", "cat"])\noutput label\noutput p\n'
+    )
+    graph, path = package(tmp_path, text)
+    assert verify(graph, path).ok
+    other = parse(text.replace('"dog", "cat"', '"cat", "dog"'))
+    wrong = verify(other, path)
+    assert [(c.name, c.ok) for c in wrong.outputs] == [("label", False), ("p", True)]
+
+
 def test_names_that_core_ml_cannot_spell(tmp_path: Path) -> None:
     text = (
         'input "x:0": float[2,3]\ninput "x/0": float[2,3]\ninput x_0_1: float[2,3]\n'
