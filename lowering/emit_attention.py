@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from coregraft.lowering.registry import lower
+from coregraft.lowering.shaping import to_shape
+from coregraft.lowering.sizes import Size, is_known, product, sizes_of
 from coregraft.lowering.vars import cast, like, np_type, reshape, transpose
 from coregraft.rewriter.graph import Op
 from coregraft.rewriter.types import Array, DType
@@ -31,12 +33,12 @@ _MASKED = {"float16": -4e4, "float32": -1e30}
 class _Sizes:
     """Sizes of the attention: [batch, q_heads, queries, head] by [batch, kv_heads, keys, head]."""
 
-    batch: int
+    batch: Size
     q_heads: int
     kv_heads: int
-    queries: int
-    past: int
-    keys: int
+    queries: Size
+    past: Size
+    keys: Size
 
 
 @dataclass(slots=True)
@@ -68,7 +70,11 @@ def attention(b: Emitter, op: Op) -> Any:
     flat = b.var(op.inputs[0]).rank == 3
     q, k, v = _heads(b, op, flat)
     k, v, past = _with_past(b, op, k, v)
-    sizes = _Sizes(int(q.shape[0]), int(q.shape[1]), int(k.shape[1]), int(q.shape[2]), past, int(k.shape[2]))
+    batch, q_heads, queries, _ = sizes_of(q)
+    kv_heads, keys = sizes_of(k)[1:3]
+    if not (is_known(q_heads) and is_known(kv_heads)):
+        b.refuse(op, "how many heads it has depends on the data")
+    sizes = _Sizes(batch, q_heads, kv_heads, queries, past, keys)
     if sizes.q_heads % sizes.kv_heads:
         b.refuse(op, f"{sizes.q_heads} query heads do not share {sizes.kv_heads} key heads evenly")
     mode = b.attr(op, "qk_matmul_output_mode") if _wanted(op, 3) else None
@@ -90,7 +96,8 @@ def attention(b: Emitter, op: Op) -> Any:
     probe = weights if mode == 3 else probe
     y = _unfold(b, b.mb.matmul(x=_fold(b, weights, sizes), y=v), sizes, None if flat else b.name(op))
     if flat:
-        y = reshape(b, transpose(b, y, [0, 2, 1, 3]), [sizes.batch, sizes.queries, -1], b.name(op))
+        width = sizes.q_heads * int(v.shape[3])
+        y = to_shape(b, transpose(b, y, [0, 2, 1, 3]), [sizes.batch, sizes.queries, width], b.name(op))
     results = [y, k if _wanted(op, 1) else None, v if _wanted(op, 2) else None, probe]
     return [var if i == 0 or var is None else b.mb.identity(x=var, name=b.name(op, i)) for i, var in enumerate(results)]
 
@@ -113,14 +120,15 @@ def _heads(b: Emitter, op: Op, flat: bool) -> tuple[Any, Any, Any]:
         b.refuse(op, "its operands have three dims, and it does not say how many heads they hold")
     split = []
     for name, heads in zip(op.inputs[:3], (q_heads, kv_heads, kv_heads), strict=True):
-        batch, length, hidden = b.shape(name)
+        batch, length, _ = b.sizes(name)
+        (hidden,) = b.known_sizes(name, [2])
         if hidden % heads:
             b.refuse(op, f"{hidden} features do not split into {heads} heads")
-        split.append(transpose(b, reshape(b, b.var(name), [batch, length, heads, hidden // heads]), [0, 2, 1, 3]))
+        split.append(transpose(b, to_shape(b, b.var(name), [batch, length, heads, hidden // heads]), [0, 2, 1, 3]))
     return split[0], split[1], split[2]
 
 
-def _with_past(b: Emitter, op: Op, k: Any, v: Any) -> tuple[Any, Any, int]:
+def _with_past(b: Emitter, op: Op, k: Any, v: Any) -> tuple[Any, Any, Size]:
     """Key and value behind those of earlier steps, and how many those are."""
     past_key, past_value = b.var(_input(op, 4)), b.var(_input(op, 5))
     if (past_key is None) != (past_value is None):
@@ -131,7 +139,7 @@ def _with_past(b: Emitter, op: Op, k: Any, v: Any) -> tuple[Any, Any, int]:
         b.refuse(op, "it has both a past and nonpad_kv_seqlen, which ONNX rules out")
     k = b.mb.concat(values=[past_key, k], axis=2, interleave=False)
     v = b.mb.concat(values=[past_value, v], axis=2, interleave=False)
-    return k, v, int(past_key.shape[2])
+    return k, v, sizes_of(past_key)[2]
 
 
 def _fold(b: Emitter, x: Any, sizes: _Sizes) -> Any:
@@ -139,13 +147,14 @@ def _fold(b: Emitter, x: Any, sizes: _Sizes) -> Any:
     group = sizes.q_heads // sizes.kv_heads
     if group == 1:
         return x
-    return reshape(b, x, [sizes.batch, sizes.kv_heads, group * sizes.queries, int(x.shape[3])])
+    rows = product(b, [group, sizes.queries])
+    return to_shape(b, x, [sizes.batch, sizes.kv_heads, rows, sizes_of(x)[3]])
 
 
 def _unfold(b: Emitter, x: Any, sizes: _Sizes, name: str | None = None) -> Any:
     """The inverse of :func:`_fold`."""
     if sizes.q_heads != sizes.kv_heads:
-        return reshape(b, x, [sizes.batch, sizes.q_heads, sizes.queries, int(x.shape[3])], name)
+        return to_shape(b, x, [sizes.batch, sizes.q_heads, sizes.queries, sizes_of(x)[3]], name)
     return x if name is None else b.mb.identity(x=x, name=name)
 
 
@@ -157,7 +166,7 @@ def _mask(b: Emitter, op: Op, sizes: _Sizes, dtype: np.dtype[Any]) -> _Mask:
     flags = _add_positions(b, op, mask, sizes, dtype)
     name = _input(op, 3)
     if name:
-        short = sizes.keys - b.shape(name)[-1]
+        short = _missing(b, op, sizes.keys, b.sizes(name)[-1])
         known = b.const(name)
         if known is None:
             flags.append(_add_variable(b, mask, b.var(name), short, dtype))
@@ -171,12 +180,25 @@ def _mask(b: Emitter, op: Op, sizes: _Sizes, dtype: np.dtype[Any]) -> _Mask:
     return mask
 
 
+def _missing(b: Emitter, op: Op, keys: Size, columns: Size) -> int:
+    """How many keys at the end a mask says nothing of."""
+    if keys == columns:
+        return 0
+    if not (is_known(keys) and is_known(columns)):
+        b.refuse(op, "how many keys its mask leaves out depends on the data")
+    return int(keys - columns)
+
+
 def _add_positions(b: Emitter, op: Op, mask: _Mask, sizes: _Sizes, dtype: np.dtype[Any]) -> list[Any]:
     """The causal frontier, the window, and the end of each sequence; what is known only at run time is returned.
 
     Query i stands at position ``offset + i``; ``offset`` counts the keys before the first query.
     """
     left, right = op.attrs.get("left_window_size", -1), op.attrs.get("right_window_size", -1)
+    if not (b.attr(op, "is_causal") or left >= 0 or right >= 0 or _input(op, 6)):
+        return []
+    if not all(map(is_known, (sizes.past, sizes.queries, sizes.keys))):
+        b.refuse(op, "it masks by position, and how many queries or keys there are depends on the data")
     ahead = np.arange(sizes.keys)[None, :] - np.arange(sizes.queries)[:, None]  # key position - query index
     bounds = [ahead] if b.attr(op, "is_causal") else []  # each must be <= offset
     bounds += [ahead - right] if right >= 0 else []

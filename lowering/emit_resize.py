@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from coregraft.lowering.registry import lower
-from coregraft.lowering.vars import cast, is_float, like, named, reshape
+from coregraft.lowering.shaping import to_shape
+from coregraft.lowering.sizes import is_known
+from coregraft.lowering.vars import cast, is_float, like, named
 from coregraft.lowering.windows import text
 from coregraft.passes.decompose._resample import Axis, Mode, axes_of, nearest
 from coregraft.rewriter.graph import Op
@@ -83,7 +85,7 @@ def grid_sample(b: Emitter, op: Op) -> Any:
         b.refuse(op, "it rounds coordinates after reflecting them, which Core ML's resample does not")
     grid = cast(b, grid, np.float32)
     if mode == "nearest":
-        grid = _rounded_pixels(b, grid, b.shape(op.inputs[0])[:1:-1], aligned)
+        grid = _rounded_pixels(b, grid, b.known_sizes(op.inputs[0], [3, 2]), aligned)
     return b.mb.resample(
         x=x,
         coordinates=grid,
@@ -109,7 +111,7 @@ def _rounded_pixels(b: Emitter, grid: Any, sizes: Sequence[int], aligned: bool) 
 
 def _axes(b: Emitter, op: Op) -> list[Axis]:
     """The axes that the op changes, sizes and scales by ONNX's rules for ``scales``, ``sizes`` and ``axes``."""
-    shape = b.shape(op.inputs[0])
+    shape = [size if is_known(size) else None for size in b.sizes(op.inputs[0])]
     chosen = [axis % len(shape) for axis in b.attr(op, "axes") or range(len(shape))]
     scales = b.need_const(op, 2, "the scales of a Resize")
     sizes = b.need_const(op, 3, "the sizes of a Resize")
@@ -134,11 +136,11 @@ def _linear(b: Emitter, op: Op, x: Any, axes: Sequence[Axis], coordinates: str) 
         if not all(collapsed):
             b.refuse(op, "one axis shrinks to a single pixel and another does not, under pytorch_half_pixel", _MATRIX)
         sampling = "STRICT_ALIGN_CORNERS"  # reads pixel 0, as ONNX defines it for a single pixel
-    shape = b.shape(op.inputs[0])
+    shape = b.sizes(op.inputs[0])
     out = {axis.index: axis.out for axis in axes}
-    wide = reshape(b, x, [*shape[:2], 1, shape[2]]) if lead != rank else x
-    height = 1 if lead != rank else out.get(rank - 2, shape[-2])
-    width = out.get(rank - 1, shape[-1])
+    wide = to_shape(b, x, [*shape[:2], 1, shape[2]]) if lead != rank else x
+    height = 1 if lead != rank else out.get(rank - 2) or b.known_sizes(op.inputs[0], [rank - 2])[0]
+    width = out.get(rank - 1) or b.known_sizes(op.inputs[0], [rank - 1])[0]
     name = named(b.name(op) if lead == rank else None)
     if sampling == "UNALIGN_CORNERS" and b.target.format == "neuralnetwork":
         y = b.mb.upsample_bilinear(x=wide, **_whole_factors(b, op, axes, rank), align_corners=False, **name)
@@ -146,7 +148,7 @@ def _linear(b: Emitter, op: Op, x: Any, axes: Sequence[Axis], coordinates: str) 
         y = b.mb.resize_bilinear(
             x=wide, target_size_height=height, target_size_width=width, sampling_mode=sampling, **name
         )
-    return y if lead == rank else reshape(b, y, [*shape[:2], axes[0].out], b.name(op))
+    return y if lead == rank else to_shape(b, y, [*shape[:2], axes[0].out], b.name(op))
 
 
 def _whole_factors(b: Emitter, op: Op, axes: Sequence[Axis], rank: int) -> dict[str, int]:

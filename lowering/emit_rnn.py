@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from coregraft.lowering.registry import lower
-from coregraft.lowering.vars import cast, np_type, reshape, transpose
+from coregraft.lowering.shaping import full, slice_axis, to_shape
+from coregraft.lowering.sizes import Size, is_known, sizes_of
+from coregraft.lowering.vars import cast, np_type, transpose
 from coregraft.lowering.windows import text
 from coregraft.rewriter.graph import Op
 from coregraft.rewriter.types import Array
@@ -147,7 +149,7 @@ def _cell(b: Emitter, op: Op, gates: tuple[int, ...], defaults: tuple[str, ...])
     x = source if b.since("iOS17") else cast(b, source, np.float32)
     if batch_first:
         x = transpose(b, x, [1, 0, 2])
-    _check_lengths(b, op, int(x.shape[0]))
+    _check_lengths(b, op, sizes_of(x)[0])
     if bias is not None:
         halves = bias.astype(np.float64).reshape(len(directions), 2, -1)
         bias = _gates(halves.sum(axis=1), gates, hidden)
@@ -183,35 +185,35 @@ def _activations(b: Emitter, op: Op, defaults: tuple[str, ...], directions: int)
     return [found[i : i + len(defaults)] for i in range(0, len(found), len(defaults))]
 
 
-def _check_lengths(b: Emitter, op: Op, steps: int) -> None:
+def _check_lengths(b: Emitter, op: Op, steps: Size) -> None:
     """Refuse sequences of different lengths: MIL runs all of a batch to the end."""
     if len(op.inputs) < 5 or not op.inputs[4]:
         return
     lengths = b.const(op.inputs[4])
     if lengths is None:
         b.refuse(op, "its sequence_lens is computed at run time, and Core ML runs every sequence to the end")
-    if (lengths != steps).any():
-        b.refuse(op, f"its sequences have lengths {lengths.tolist()}; Core ML runs all {steps} steps of each", _UNROLL)
+    if not is_known(steps) or (lengths != steps).any():
+        b.refuse(op, f"its sequences have lengths {lengths.tolist()}; Core ML runs all steps of each", _UNROLL)
 
 
 def _initial(b: Emitter, op: Op, i: int, cell: _Cell) -> Any:
     """An initial state as MIL has it, [batch, directions * hidden]; zeros where the op has none."""
-    batch = int(cell.x.shape[1])
+    batch = sizes_of(cell.x)[1]
     width = len(cell.directions) * cell.hidden
     if i >= len(op.inputs) or not op.inputs[i]:
-        return np.zeros((batch, width), np_type(cell.x))
+        dtype = np_type(cell.x)
+        return np.zeros((batch, width), dtype) if is_known(batch) else full(b, (batch, width), 0, dtype)
     state = cast(b, b.var(op.inputs[i]), np_type(cell.x))
     if not cell.batch_first and len(cell.directions) == 2:
         state = transpose(b, state, [1, 0, 2])
-    return reshape(b, state, [batch, width])
+    return to_shape(b, state, [batch, width])
 
 
 def _columns(b: Emitter, state: Any, begin: int, end: int) -> Any:
     """Some columns of a state, which may be an array or a var."""
     if isinstance(state, np.ndarray):
         return state[:, begin:end]
-    rows = int(state.shape[0])
-    return b.mb.slice_by_index(x=state, begin=np.array([0, begin], np.int32), end=np.array([rows, end], np.int32))
+    return slice_axis(b, state, 1, begin, end)
 
 
 def _flipped(b: Emitter, sequence: Any) -> Any:
@@ -225,7 +227,7 @@ def _results(b: Emitter, op: Op, cell: _Cell, sequence: Any, states: list[Any]) 
         sequence: becomes Y, [sequence, directions, batch, hidden]; batch first, [batch, sequence, directions, hidden].
         states: become Y_h and Y_c, [directions, batch, hidden], or [batch, directions, hidden].
     """
-    steps, batch = int(cell.x.shape[0]), int(cell.x.shape[1])
+    steps, batch = sizes_of(cell.x)[:2]
     n = len(cell.directions)
     perms = ([1, 0, 2, 3], [0, 1, 2]) if cell.batch_first else ([0, 2, 1, 3], [1, 0, 2])
     dims = ([steps, batch, n, cell.hidden], [batch, n, cell.hidden])
@@ -238,7 +240,7 @@ def _results(b: Emitter, op: Op, cell: _Cell, sequence: Any, states: list[Any]) 
         perm, shape = perms[min(i, 1)], dims[min(i, 1)]
         moved = perm != sorted(perm)
         widened = np_type(var) != cell.source
-        var = reshape(b, var, shape, name if not moved and not widened else None)
+        var = to_shape(b, var, shape, name if not moved and not widened else None)
         if moved:
             var = transpose(b, var, perm, None if widened else name)
         results.append(cast(b, var, cell.source, name) if widened else var)
