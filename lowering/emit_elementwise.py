@@ -14,7 +14,7 @@ from coregraft.lowering.emitter import CANONICAL, MIL_NAMES
 from coregraft.lowering.registry import lower
 from coregraft.lowering.shaping import broadcast_to, operand
 from coregraft.lowering.sizes import broadcast_sizes, is_known
-from coregraft.lowering.vars import inverse, is_compressed, is_float, like, np_type
+from coregraft.lowering.vars import folded, inverse, is_compressed, is_float, like, np_type
 from coregraft.rewriter.graph import Op
 from coregraft.rewriter.types import DType
 
@@ -160,7 +160,8 @@ def mod(b: Emitter, op: Op) -> Any:
     if all(integers.is_non_negative(b, value) for value in op.inputs):
         return mb.mod(x=x, y=y, name=b.name(op))
     if b.attr(op, "fmod"):
-        return mb.mul(x=mb.sign(x=x), y=mb.mod(x=mb.abs(x=x), y=mb.abs(x=y)), name=b.name(op))
+        rest = mb.mod(x=folded(b, "abs", x), y=folded(b, "abs", y))
+        return mb.mul(x=folded(b, "sign", x), y=rest, name=b.name(op))
     rest = mb.mod(x=x, y=y)
     # Adding y everywhere would round, overflow, and make NaN of an infinite divisor.
     zero = like(x, 0)[()]

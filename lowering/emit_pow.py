@@ -10,7 +10,7 @@ import numpy as np
 from coregraft.lowering.registry import lower
 from coregraft.lowering.shaping import broadcast_to, full
 from coregraft.lowering.sizes import Size, broadcast_sizes, sizes_of
-from coregraft.lowering.vars import cast, inverse, inverse_root, is_float, like, named, np_type
+from coregraft.lowering.vars import cast, folded, inverse, inverse_root, is_float, like, named, np_type
 from coregraft.rewriter.graph import Op
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def _of_integers(b: Emitter, op: Op, x: Any, y: Any) -> Any:
 def _signed(b: Emitter, op: Op, x: Any, y: Any, shape: Sequence[Size]) -> Any:
     """``pow`` of ``|x|``; where x is negative, with the sign that a whole y gives it, or NaN. Infinity is even."""
     mb = b.mb
-    size = _pow(b, mb.abs(x=x), y)
+    size = _pow(b, folded(b, "abs", x), y)
     sign = _computed_sign(b, x, y) if y.val is None else like(x, _sign(y.val))
     negative = broadcast_to(b, mb.less(x=x, y=like(x, 0)), shape)
     return mb.select(cond=negative, a=mb.mul(x=size, y=sign), b=size, name=b.name(op))

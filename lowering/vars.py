@@ -52,6 +52,11 @@ def like(var: Any, value: Any) -> Array:
     return np.asarray(value).astype(np_type(var))[()]
 
 
+def folded(b: Emitter, kind: str, var: Any) -> Any:
+    """``abs`` or ``sign`` of a var, at once where it is constant: coremltools folds a half-precision scalar to fp32."""
+    return getattr(b.mb, kind)(x=var) if var.val is None else like(var, getattr(np, kind)(var.val))
+
+
 def cast(b: Emitter, var: Any, dtype: Any, name: str | None = None) -> Any:
     """The var in another element type; the var itself when it has it already and needs no name."""
     target = np.dtype(dtype)

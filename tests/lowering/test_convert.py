@@ -172,11 +172,14 @@ def test_a_swift_class_that_was_filled_in_is_left_alone(tmp_path: Path) -> None:
     assert mine.read_text() == "// done"
 
 
-def test_a_fractional_power_in_half_precision(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "node",
+    ["a = Abs(x) y = Pow(a, c)", "y = Mod<fmod = 1>(x, c)", "y = Mod<fmod = 1>(c, x)", "m = Neg(c) y = Pow(m, x)"],
+)
+def test_scalar_constants_in_half_precision(node: str, tmp_path: Path) -> None:
     """coremltools folds arithmetic on fp16 constants to fp32 ones, and then finds that types do not agree."""
     model = parser.parse_model(
-        '<ir_version: 8, opset_import: ["": 17]> g (float[2,3] x) => (float[2,3] y) <float e = {1.7}> {'
-        " a = Abs(x) y = Pow(a, e) }"
+        '<ir_version: 8, opset_import: ["": 17]> g (float[2,3] x) => (float[2,3] y) <float c = {1.7}> {' + f" {node} }}"
     )
     convert(model, precision="fp16").save(tmp_path / "m.mlpackage")
 
