@@ -239,12 +239,12 @@ def _own_words(source: object, goal: Target, precision: str) -> dict[str, str]:
 
 
 def _warnings(rung: Fallback | None, reports: Sequence[PassReport]) -> tuple[str, ...]:
-    """What the app must do, and which parameters of the model it cannot change."""
+    """What the app must do, which parameters of the model it cannot change, and which outputs it gets otherwise."""
     from coregraft.passes.pipelines import PARAMETERS
 
-    trusting = (*PARAMETERS, "bind-trip-count")
-    trusted = tuple(note for report in reports if report.spec in trusting for note in report.notes)
+    telling = (*PARAMETERS, "bind-trip-count", "drop-zip-map", "number-labels")
+    told = tuple(note for report in reports if report.spec in telling for note in report.notes)
     if rung is None or not rung.taken():
-        return trusted
+        return told
     classes = sorted({entry["class"] for entry in rung.taken()})
-    return (f"the app must implement {', '.join(classes)}: fill in the Swift class of each", *trusted)
+    return (f"the app must implement {', '.join(classes)}: fill in the Swift class of each", *told)

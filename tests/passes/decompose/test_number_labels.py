@@ -59,6 +59,14 @@ def test_a_number_stands_for_the_string(harness: Any, body: str, labels: list[st
     assert not second.counts
 
 
+def test_the_package_and_the_report_tell_the_labels() -> None:
+    import coregraft
+
+    done = coregraft.convert(graph(LINEAR), precision="fp32")
+    assert done.metadata.user["com.coregraft.labels.label"] == '["pear", "fig", "apple"]'
+    assert done.report.warnings == ("the output label is a number of a label, from 0: pear, fig, apple",)
+
+
 def test_an_unread_label_is_numbered_without_a_word() -> None:
     after, ctx = numbered(graph(LINEAR, "output p\n"))
     (op,) = (op for _, op in after.ops())
