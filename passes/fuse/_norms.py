@@ -28,11 +28,17 @@ def same_axes(a: ValueView | None, b: ValueView | None, rank: int | None) -> boo
     return first is not None and first == trailing_axis(b, rank)
 
 
-def inverse_root_times(op: Any, value: Any, root: Any) -> list[Any]:
-    """The spellings of ``value / sqrt(s)``, given the pattern of ``s``: Sqrt, Reciprocal and Pow forms."""
+def inverse_roots(op: Any, root: Any) -> tuple[Any, list[Any]]:
+    """The spellings of ``sqrt(s)``, and of ``1 / sqrt(s)``, given the pattern of ``s``: Sqrt, Reciprocal, Pow forms."""
     sqrt = op.any_of(op.Sqrt(root), op.Pow(root, 0.5))
-    inverse = op.any_of(op.Reciprocal(sqrt), op.Div(1.0, sqrt), op.Pow(root, -0.5))
-    return [op.Div(value, sqrt), op.Mul(value, inverse)]
+    return sqrt, [op.Reciprocal(sqrt), op.Div(1.0, sqrt), op.Pow(root, -0.5)]
+
+
+def inverse_root_times(op: Any, value: Any, root: Any, gamma: Any) -> list[Any]:
+    """The spellings of ``value / sqrt(s)``, and of ``value * (gamma / sqrt(s))``, given the pattern of ``s``."""
+    sqrt, inverses = inverse_roots(op, root)
+    inverse = op.any_of(*inverses)
+    return [op.Div(value, sqrt), op.Mul(value, inverse), op.Mul(value, op.Mul(inverse, gamma))]
 
 
 def normalised_shape(x: ValueView, axis: int) -> tuple[int, ...] | None:
@@ -43,10 +49,12 @@ def normalised_shape(x: ValueView, axis: int) -> tuple[int, ...] | None:
     return tuple(d for d in dims if isinstance(d, int)) if all(isinstance(d, int) for d in dims) else None
 
 
-def ones(x: ValueView, shape: tuple[int, ...]) -> Array:
-    """A scale that does nothing, of the dtype of ``x``."""
+def scale_of(gamma: ValueView | None, x: ValueView, axis: int) -> Array | NoMatch:
+    """The factor of a pattern over the normalised dims of ``x``; ones when it has none."""
+    if gamma is not None:
+        return per_feature(gamma, x, axis)
     assert x.dtype is not None
-    return np.ones(shape, x.dtype.numpy)
+    return np.ones(normalised_shape(x, axis) or (), x.dtype.numpy)
 
 
 def per_feature(c: ValueView, x: ValueView, axis: int) -> Array | NoMatch:

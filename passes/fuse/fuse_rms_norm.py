@@ -5,7 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from coregraft.passes.fuse._norms import inverse_root_times, is_ones, normalised_shape, ones, per_feature, trailing_axis
+from coregraft.passes.fuse._norms import (
+    inverse_root_times,
+    is_ones,
+    normalised_shape,
+    per_feature,
+    scale_of,
+    trailing_axis,
+)
 from coregraft.rewriter.passes import REASSOCIATING, Equivalence, NoMatch, OpBuilder, Rule, RuleGroup
 
 
@@ -16,7 +23,7 @@ class FuseRmsNorm(RuleGroup):
     What it does
     ------------
     ``x / sqrt(mean(x^2) + eps)`` over the last axes becomes RMSNormalization, in the usual spellings of square and
-    root; a constant factor over the normalised dims after it becomes its scale.
+    root; a constant factor over the normalised dims, after it or of the reciprocal root, becomes its scale.
 
     Why it matters
     --------------
@@ -50,10 +57,10 @@ class _Normalise(Rule):
     code: ClassVar[str] = "CG306"
     equivalence: ClassVar[Equivalence] = REASSOCIATING
 
-    def pattern(self, op: Any, x: Any, eps: Any, axes: Any = None) -> Any:
+    def pattern(self, op: Any, x: Any, eps: Any, axes: Any = None, gamma: Any = None) -> Any:
         square = op.any_of(op.Mul(x, x), op.Pow(x, 2))
         mean = op.ReduceMean(square, axes, keepdims=1, noop_with_empty_axes=0)
-        return op.any_of(*inverse_root_times(op, x, op.Add(mean, eps)))
+        return op.any_of(*inverse_root_times(op, x, op.Add(mean, eps), gamma))
 
     def where(self, m: Any) -> Any:
         if m.x.dtype is None or not m.x.dtype.is_float:
@@ -67,7 +74,9 @@ class _Normalise(Rule):
 
     def replacement(self, op: OpBuilder, m: Any) -> Any:
         axis = trailing_axis(m.axes, m.x.rank) or -1
-        scale = ones(m.x, normalised_shape(m.x, axis) or ())
+        scale = scale_of(m.gamma, m.x, axis)
+        if isinstance(scale, NoMatch):
+            return scale
         return op.RMSNormalization(m.x, scale, axis=axis, epsilon=float(m.eps.scalar()))
 
 

@@ -44,6 +44,7 @@ BIAS: dict[str, tuple[str, ...]] = {
     "fuse-layer-norm": ("layer_norm",),
     "fuse-log-softmax": ("softmax",),
     "fuse-matmul-batch-norm": ("gemm", "batch_norm", "matmul", "linear"),
+    "fuse-mean": ("reduce", "scale"),
     "fuse-pad-conv": ("padded_conv", "pad", "conv"),
     "fuse-reshapes": ("reshape", "squeeze", "reshape_by_shape"),
     "fuse-rms-norm": ("rms_norm",),
