@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 Precision = Literal["fp16", "fp32"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+#: A warning names no more values.
+_MOST_NAMED = 5
 
 
 @dataclass(frozen=True)
@@ -153,7 +155,7 @@ def convert(
         inputs=lowered.inputs,
         outputs=lowered.outputs,
         names={},
-        warnings=_warnings(rung, reports),
+        warnings=_warnings(rung, reports, lowered.loose),
     )
     metadata = describe(graph, lowered.inputs, lowered.outputs, words)
     whole = Conversion(lowered.program, goal, metadata, report, rung.files if rung is not None else _no_files)
@@ -238,13 +240,18 @@ def _own_words(source: object, goal: Target, precision: str) -> dict[str, str]:
     return words
 
 
-def _warnings(rung: Fallback | None, reports: Sequence[PassReport]) -> tuple[str, ...]:
-    """What the app must do, which parameters of the model it cannot change, and which outputs it gets otherwise."""
+def _warnings(rung: Fallback | None, reports: Sequence[PassReport], loose: Sequence[str]) -> tuple[str, ...]:
+    """What the app must do, which parameters of the model it cannot change, which outputs it gets otherwise, and which
+    sizes depend on the data."""
     from coregraft.passes.pipelines import PARAMETERS
 
     telling = (*PARAMETERS, "bind-trip-count", "drop-zip-map", "number-labels")
-    told = tuple(note for report in reports if report.spec in telling for note in report.notes)
+    notes = [note for report in reports if report.spec in telling for note in report.notes]
+    if loose:
+        names = ", ".join(f'"{name}"' for name in loose[:_MOST_NAMED]) + (", …" if len(loose) > _MOST_NAMED else "")
+        notes.append(f"the size of {names} depends on the data: Core ML computes what has no fixed size on the CPU, "
+                     "and what it makes of a tensor without elements is not measured")  # fmt: skip
     if rung is None or not rung.taken():
-        return told
+        return tuple(notes)
     classes = sorted({entry["class"] for entry in rung.taken()})
-    return (f"the app must implement {', '.join(classes)}: fill in the Swift class of each", *told)
+    return (f"the app must implement {', '.join(classes)}: fill in the Swift class of each", *notes)

@@ -8,11 +8,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from coregraft.lowering.emitter import MIL_NAMES, Emitter, Fallback, canonical, mil_opset
 from coregraft.lowering.names import Names
 from coregraft.lowering.registry import table_for
+from coregraft.lowering.sizes import is_known
 from coregraft.passes.refusals import why_kept
 from coregraft.rewriter.errors import UnsupportedError
 from coregraft.rewriter.graph import Graph, Op
@@ -62,12 +61,14 @@ class Lowered:
         program: the ``coremltools`` MIL ``Program``.
         inputs, outputs: the features of the package, in the order of the ONNX model.
         vars: ONNX value name -> MIL var.
+        loose: values whose size depends on the data although that of nothing they are computed from does.
     """
 
     program: Any
     inputs: tuple[Feature, ...]
     outputs: tuple[Feature, ...]
     vars: Mapping[str, Any]
+    loose: tuple[str, ...]
 
     def names(self) -> dict[str, str]:
         """ONNX value name -> MIL name, of the values that the program still has; passes rename and remove some."""
@@ -116,7 +117,15 @@ def lower_graph(graph: Graph, target: Target, fallback: Fallback | None = None) 
         function.set_outputs([var for var, _ in results])
     program = Program()
     program.add_function("main", function)
-    return Lowered(program, tuple(inputs), tuple(feature for _, feature in results), emitter.emitted())
+    features = tuple(feature for _, feature in results)
+    return Lowered(program, tuple(inputs), features, emitter.emitted(), _where_sizes_come_loose(graph, emitter))
+
+
+def _where_sizes_come_loose(graph: Graph, emitter: Emitter) -> tuple[str, ...]:
+    unknown = (value for value, var in emitter.emitted().items() if not all(map(is_known, var.shape)))
+    loose = {value for value in unknown if (kind := graph.tensor_type(value)) is None or kind.static_shape is None}
+    ops = (graph.op(op_id) for op_id in graph.topological())
+    return tuple(v for op in ops if loose.isdisjoint(op.operands) for v in op.outputs if v in loose)
 
 
 def require_lowerings(graph: Graph, target: Target) -> None:
@@ -269,6 +278,6 @@ def _leave(emitter: Emitter, graph: Graph, public: str, feature: str) -> tuple[A
         var = mb.cast(x=var, dtype=MIL_NAMES[outer], name=feature)
     if var.name != feature or var.op is None or var.op.op_type == "const":
         var = mb.identity(x=var, name=feature)
-    known = all(isinstance(d, (int, np.integer)) for d in var.shape)
+    known = all(map(is_known, var.shape))
     shape = tuple(int(d) for d in var.shape) if known else None
     return var, Feature(public, feature, kind, _declared(outer, emitter.target), shape)

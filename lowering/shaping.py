@@ -97,9 +97,8 @@ def slice_axis(
     stride = {} if step == 1 else {"stride": np.where(others, 1, step).astype(np.int32)}
     if var.shape[axis] == 1 and not (is_known(begin) and is_known(end)):
         # Of which coremltools takes any slice to be whole.
-        size = b.mb.sub(x=run_time(b, end), y=run_time(b, begin))
-        kept = [size if i == axis else n for i, n in enumerate(sizes_of(var))]
-        return b.mb.slice_by_size(x=var, begin=vector(b, begins), size=vector(b, kept), **named(name))
+        places = b.mb.range_1d(start=run_time(b, begin), end=run_time(b, end), step=np.int32(1))
+        return cast(b, b.mb.gather(x=via_int32(b, var), indices=places, axis=axis), np_type(var), name)
     return b.mb.slice_by_index(
         x=var, begin=vector(b, begins), end=vector(b, ends), begin_mask=others, end_mask=others.copy(),
         **stride, **named(name),
