@@ -29,24 +29,24 @@ def channel_vector(c: ValueView, rank: int, channels: int) -> Array | None:
     return array.reshape(-1)
 
 
-def channels_of(conv: OpView) -> int | None:
-    """Output channels of a Conv or ConvTranspose with constant weights, else None."""
+def channels_of(conv: OpView) -> int:
+    """Output channels of a Conv or ConvTranspose with constant weights."""
     weight = conv.inputs[1]
-    if weight is None or not weight.is_const or weight.static_shape is None:
-        return None
-    return weight.static_shape[0] if conv.type == "Conv" else weight.static_shape[1] * int(conv.attr("group"))
+    assert weight is not None and weight.const is not None  # can_fold is asked first
+    shape = weight.const.shape
+    return shape[0] if conv.type == "Conv" else shape[1] * int(conv.attr("group"))
 
 
 def can_fold(conv: OpView) -> bool | NoMatch:
     """Whether scale and shift may go into the weights and bias of a Conv or ConvTranspose."""
     _, weight, *rest = conv.inputs
     bias = rest[0] if rest else None
-    if weight is None or not weight.is_const or (bias is not None and not bias.is_const):
+    const = None if weight is None else weight.const
+    if weight is None or const is None or (bias is not None and not bias.is_const):
         return NoMatch("weights or bias are computed at run time")
-    if weight.dtype is None or not weight.dtype.is_float:
+    if not const.dtype.is_float:
         return NoMatch("weights are not floating point")
-    const = weight.const
-    if const is not None and const.nbytes > SHARED_LIMIT and len(weight.users) > 1:
+    if const.nbytes > SHARED_LIMIT and len(weight.users) > 1:
         return NoMatch("the weights are shared with other ops")
     return True
 

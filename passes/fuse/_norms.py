@@ -22,10 +22,10 @@ def trailing_axis(axes: ValueView | None, rank: int | None) -> int | None:
     return wanted[0] - rank if wanted and wanted == list(range(wanted[0], rank)) else None
 
 
-def same_axes(a: ValueView | None, b: ValueView | None, rank: int | None) -> bool:
-    """Whether two axes operands name the same trailing axes."""
-    first = trailing_axis(a, rank)
-    return first is not None and first == trailing_axis(b, rank)
+def from_behind(axis: int, x: ValueView) -> int:
+    """An axis of ``x``, a value of known rank, counted from the last one."""
+    assert x.rank is not None
+    return axis if axis < 0 else axis - x.rank
 
 
 def inverse_roots(op: Any, root: Any) -> tuple[Any, list[Any]]:
@@ -53,8 +53,9 @@ def scale_of(gamma: ValueView | None, x: ValueView, axis: int) -> Array | NoMatc
     """The factor of a pattern over the normalised dims of ``x``; ones when it has none."""
     if gamma is not None:
         return per_feature(gamma, x, axis)
-    assert x.dtype is not None
-    return np.ones(normalised_shape(x, axis) or (), x.dtype.numpy)
+    shape = normalised_shape(x, axis)
+    assert shape is not None and x.dtype is not None  # the rules ask first
+    return np.ones(shape, x.dtype.numpy)
 
 
 def per_feature(c: ValueView, x: ValueView, axis: int) -> Array | NoMatch:

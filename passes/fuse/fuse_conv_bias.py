@@ -51,10 +51,7 @@ class FuseConvBias(Rule):
 
     def replacement(self, op: OpBuilder, m: Any) -> Any:
         channels = channels_of(m.conv)
-        rank = m.conv.outputs[0].rank
-        if channels is None or rank is None:
-            return m.no("the number of channels is not known")
-        shift = channel_vector(m.c, rank, channels)
+        shift = channel_vector(m.c, m.w.rank, channels)
         if shift is None:
             return m.no("{} is not one value per channel", m.c.name)
         scale = np.ones(channels)

@@ -49,10 +49,7 @@ class FuseConvScale(Rule):
 
     def replacement(self, op: OpBuilder, m: Any) -> Any:
         channels = channels_of(m.conv)
-        rank = m.conv.outputs[0].rank
-        if channels is None or rank is None:
-            return m.no("the number of channels is not known")
-        factor = channel_vector(m.c, rank, channels)
+        factor = channel_vector(m.c, m.w.rank, channels)
         if factor is None:
             return m.no("{} is not one factor per channel", m.c.name)
         if m.root.type == "Div":

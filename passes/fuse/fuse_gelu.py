@@ -50,7 +50,7 @@ class FuseGelu(RuleGroup):
 def _half_product(op: Any, x: Any, s: Any) -> Any:
     """``0.5 * x * s`` in every grouping."""
     return op.any_of(
-        op.Mul(op.any_of(op.Mul(x, s), op.Mul(s, x)), 0.5),
+        op.Mul(op.Mul(x, s), 0.5),
         op.Div(op.Mul(x, s), 2.0),
         op.Mul(op.any_of(op.Mul(x, 0.5), op.Div(x, 2.0)), s),
         op.Mul(x, op.any_of(op.Mul(s, 0.5), op.Div(s, 2.0))),

@@ -60,7 +60,6 @@ class _HardSwish(Rule):
             op.Div(op.Mul(x, clip), 6.0),
             op.Mul(op.Mul(x, clip), 1 / 6),
             op.Mul(op.any_of(op.Div(x, 6.0), op.Mul(x, 1 / 6)), clip),
-            op.Mul(x, op.any_of(op.Div(clip, 6.0), op.Mul(clip, 1 / 6))),
         )
 
     def replacement(self, op: OpBuilder, m: Any) -> Any:
@@ -77,13 +76,6 @@ class _HardSigmoid(Rule):
     def pattern(self, op: Any, x: Any) -> Any:
         clip = _relu6(op, x)
         return op.any_of(op.Div(clip, 6.0), op.Mul(clip, 1 / 6))
-
-    def where(self, m: Any) -> Any:
-        # x * hard_sigmoid(x) is left to become HardSwish at once.
-        users = m.output.users
-        if len(users) == 1 and users[0].type == "Mul" and m.x in users[0].inputs:
-            return m.no("it is a part of HardSwish")
-        return True
 
     def replacement(self, op: OpBuilder, m: Any) -> Any:
         return op.HardSigmoid(m.x, alpha=1 / 6, beta=0.5)

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from coregraft.passes.fuse._norms import (
+    from_behind,
     inverse_root_times,
     inverse_roots,
     is_ones,
     normalised_shape,
     per_feature,
-    same_axes,
     scale_of,
     trailing_axis,
 )
@@ -73,15 +73,16 @@ def _is_normalisation(m: Any) -> bool | NoMatch:
         return NoMatch("not floating point")
     if not m.eps.is_scalar:
         return NoMatch("epsilon is not one constant")
-    if not same_axes(m.axes, m.axes2, m.x.rank):
+    axis = trailing_axis(m.axes, m.x.rank)
+    if axis is None or axis != trailing_axis(m.axes2, m.x.rank):
         return NoMatch("mean and variance are not over the same last axes")
-    axis = trailing_axis(m.axes, m.x.rank) or -1
     return normalised_shape(m.x, axis) is not None or NoMatch("a normalised dim is not static")
 
 
 def _layer_norm(op: OpBuilder, m: Any, beta: Any = None) -> Any:
     """LayerNormalization of a match's ``x``, scaled by its ``gamma``; ``beta``, a value, is its bias."""
-    axis = trailing_axis(m.axes, m.x.rank) or -1
+    axis = trailing_axis(m.axes, m.x.rank)
+    assert axis is not None  # _is_normalisation is asked first
     operands = [scale_of(m.gamma, m.x, axis)]
     if beta is not None:
         operands.append(per_feature(beta, m.x, axis))
@@ -147,7 +148,7 @@ class _Scale(Rule):
         return is_ones(m.scale) or m.no("there is a scale already")
 
     def replacement(self, op: OpBuilder, m: Any) -> Any:
-        gamma = per_feature(m.gamma, m.x, _negative(m.axis, m.x.rank))
+        gamma = per_feature(m.gamma, m.x, from_behind(m.axis, m.x))
         return gamma if isinstance(gamma, NoMatch) else op.LayerNormalization(m.x, gamma, **m.norm.attrs)
 
 
@@ -161,9 +162,5 @@ class _Shift(Rule):
         return op.Add(op.LayerNormalization(x, scale, axis=op.attr("axis"), _name="norm"), beta)
 
     def replacement(self, op: OpBuilder, m: Any) -> Any:
-        beta = per_feature(m.beta, m.x, _negative(m.axis, m.x.rank))
+        beta = per_feature(m.beta, m.x, from_behind(m.axis, m.x))
         return beta if isinstance(beta, NoMatch) else op.LayerNormalization(m.x, m.scale, beta, **m.norm.attrs)
-
-
-def _negative(axis: int, rank: int | None) -> int:
-    return axis - (rank or 0) if axis >= 0 else axis

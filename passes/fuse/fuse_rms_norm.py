@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from coregraft.passes.fuse._norms import (
+    from_behind,
     inverse_root_times,
     is_ones,
     normalised_shape,
@@ -73,7 +74,8 @@ class _Normalise(Rule):
         return normalised_shape(m.x, axis) is not None or m.no("a normalised dim is not static")
 
     def replacement(self, op: OpBuilder, m: Any) -> Any:
-        axis = trailing_axis(m.axes, m.x.rank) or -1
+        axis = trailing_axis(m.axes, m.x.rank)
+        assert axis is not None  # where has asked
         scale = scale_of(m.gamma, m.x, axis)
         if isinstance(scale, NoMatch):
             return scale
@@ -93,6 +95,5 @@ class _Scale(Rule):
         return is_ones(m.scale) or m.no("there is a scale already")
 
     def replacement(self, op: OpBuilder, m: Any) -> Any:
-        axis = m.axis if m.axis < 0 else m.axis - (m.x.rank or 0)
-        gamma = per_feature(m.gamma, m.x, axis)
+        gamma = per_feature(m.gamma, m.x, from_behind(m.axis, m.x))
         return gamma if isinstance(gamma, NoMatch) else op.RMSNormalization(m.x, gamma, **m.norm.attrs)
