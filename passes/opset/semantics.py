@@ -47,9 +47,26 @@ def batch_norm_spatial(e: Edit) -> str | None:
     """``spatial=0`` normalized every activation by itself, with statistics of the shape of a sample."""
     spatial = e.attr("spatial")
     if spatial == 0 and not _is_vector(e.type(1)):
-        e.refuse("spatial=0 keeps statistics per activation, not per channel")
+        return _by_activation(e)
     e.change(spatial=None)
     return None if spatial is None else "spatial is dropped"
+
+
+def _by_activation(e: Edit) -> str:
+    """``x * factor + offset`` of what the statistics, in the shape of a sample, say."""
+    if e.type(1) is None or any(e.op.outputs[1:]):
+        e.refuse("spatial=0 keeps statistics per activation, of unknown shape or of its batch (training mode)")
+    x, scale, bias, mean, var = e.op.inputs
+    epsilon = e.like(e.rw.const(np.array(e.attr("epsilon", 1e-5), np.float32)), 4)
+
+    def build() -> str:
+        deviation = e.insert("Sqrt", [e.insert("Add", [var, epsilon])])
+        factor = e.insert("Mul", [scale, e.insert("Reciprocal", [deviation])])
+        offset = e.insert("Sub", [bias, e.insert("Mul", [mean, factor])])
+        return e.insert("Add", [e.insert("Mul", [x, factor]), offset])
+
+    e.replace(build)
+    return "spatial=0, statistics per activation, is written out"
 
 
 def _is_vector(kind: TensorType | None) -> bool:

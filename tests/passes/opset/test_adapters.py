@@ -82,6 +82,10 @@ def cases() -> Iterator[tuple[str, Model]]:
     statistics = {"s": scale, "b": bias, "m": mean, "v": var}
     yield "BatchNormalization 7", one(7, "BatchNormalization", {"x": x}, statistics, epsilon=1e-3)
     yield "BatchNormalization 7, spatial", one(7, "BatchNormalization", {"x": x}, statistics, spatial=1)
+    per_activation = {n: np.abs(floats(*x.shape[1:])) + 0.5 for n in "sbmv"}
+    yield "BatchNormalization 7, per activation", one(
+        7, "BatchNormalization", {"x": x}, per_activation, spatial=0, epsilon=0.25
+    )
     yield "BatchNormalization 9", one(9, "BatchNormalization", {"x": x}, statistics, momentum=0.8)
     yield from resizes(x)
 
@@ -254,9 +258,9 @@ def refused(model: Model, part: str) -> None:
 def test_what_has_no_successor_is_refused() -> None:
     x = floats(1, 2, 3, 3)
     per_activation = {n: floats(2, 3, 3) for n in "sbmv"}
-    refused(one(7, "BatchNormalization", {"x": x}, per_activation, spatial=0), "per activation")
-    statistics = {n: np.ones(2, np.float32) for n in "sbmv"}
     outputs = ("y", "mean", "var", "m2", "v2")
+    refused(one(7, "BatchNormalization", {"x": x}, per_activation, spatial=0, outputs=outputs), "per activation")
+    statistics = {n: np.ones(2, np.float32) for n in "sbmv"}
     refused(one(7, "BatchNormalization", {"x": x}, statistics, outputs=outputs), "training mode")
     refused(one(9, "Erf", {"x": np.ones(3, np.int32)}), "Erf of int32")
 
