@@ -6,10 +6,11 @@ the whole graph is lowered once with stand-ins for the islands, and then again i
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from coregraft.custom_layers import own as owning
 from coregraft.custom_layers.bundle import Divided
 from coregraft.custom_layers.casts import find_cut_sharing_casts
 from coregraft.custom_layers.chunks import divided
@@ -47,13 +48,18 @@ class Islands:
         self._references = references
         self._refused: list[tuple[Op, str]] = []
 
+    def own(self, g: Graph, names: Iterable[str]) -> None:
+        """See that ops become islands although they have a lowering: :func:`coregraft.custom_layers.own.own`."""
+        owning.own(g, names)
+
     def emit(self, b: Emitter, op: Op, why: UnsupportedError) -> Sequence[Any]:
         """Emit stand-ins of the types of an op's results; they are no constants, so that nothing folds.
 
         Raises:
             UnsupportedError: ``shape-unknown``, ``type-unknown``, ``dtype-unsupported``.
         """
-        self._refused.append((op, b.target.why_not(op) or why.message.removeprefix(f"{op.label}: ")))
+        reason = b.target.why_not(op) or why.message.removeprefix(f"{op.label}: ")
+        self._refused.append((op, "the app was told to run it" if owning.is_owned(op) else reason))
         return [_stand_in(b, op, i) if name else None for i, name in enumerate(op.outputs)]
 
     def files(self, model: str) -> Mapping[str, str]:
@@ -62,7 +68,8 @@ class Islands:
 
     def taken(self) -> Sequence[Mapping[str, str]]:
         """The ops that Core ML does not take, in order."""
-        return [{"op": op.label, "rung": "cut", "class": class_name(op), "why": why} for op, why in self._refused]
+        ops = [(owning.disown(op), why) for op, why in self._refused]
+        return [{"op": op.label, "rung": "cut", "class": class_name(op), "why": why} for op, why in ops]
 
     def divides(self) -> bool:
         return self._always or bool(self._refused)
@@ -75,6 +82,7 @@ class Islands:
         """
         at = _unmarked(graph)
         why = self._islands(graph)
+        owning.disown_all(graph)
         size = wire_sizes(graph, whole.target)
         cut = find_cut_sharing_casts(graph, why, size, at)
         if self._max_bytes is not None:

@@ -1,11 +1,11 @@
-"""Ops that Core ML has, and that the user wants to be custom layers all the same: out of reach of passes and emitters.
+"""Ops that Core ML has, and that the app is to run all the same: out of reach of passes and emitters.
 
 While a graph is rewritten and lowered such an op has a domain that no pattern names; shape inference still knows it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 import numpy as np
@@ -20,9 +20,14 @@ from coregraft.rewriter.types import Const, TensorType
 PREFIX = "coregraft.own/"
 
 
+def is_owned(op: Op) -> bool:
+    """Whether an op has been taken out of reach."""
+    return op.domain.startswith(PREFIX)
+
+
 def disown(op: Op) -> Op:
     """The op as the model has it."""
-    return replace(op, domain=op.domain.removeprefix(PREFIX)) if op.domain.startswith(PREFIX) else op
+    return replace(op, domain=op.domain.removeprefix(PREFIX)) if is_owned(op) else op
 
 
 def own(g: Graph, names: Iterable[str]) -> None:
@@ -36,12 +41,25 @@ def own(g: Graph, names: Iterable[str]) -> None:
     """
     wanted = dict.fromkeys(names)
     found: dict[str, None] = {}
-    _own(g, set(wanted), found)
+
+    def moved(op: Op) -> Op:
+        if name_of(op) not in wanted:
+            return op
+        found[name_of(op)] = None
+        return replace(op, domain=PREFIX + op.domain)
+
+    _change(g, moved)
     if missing := [name for name in wanted if name not in found]:
         types = ", ".join(sorted({name_of(op) for _, op in g.ops()}))
         raise UsageError("own-unknown", f"the model has no {missing[0]}", hint=f"after clean-up it has {types}")
-    domains = {PREFIX + op.domain.removeprefix(PREFIX) for _, op in g.ops() if op.domain.startswith(PREFIX)}
+    domains = {op.domain for _, op in g.ops() if is_owned(op)}
     g.set_opsets({**g.opsets, **dict.fromkeys(sorted(domains), 1)})
+
+
+def disown_all(g: Graph) -> None:
+    """Give the ops of a graph the domains that the model has them in, in place."""
+    _change(g, disown)
+    g.set_opsets({domain: version for domain, version in g.opsets.items() if not domain.startswith(PREFIX)})
 
 
 def name_of(op: Op) -> str:
@@ -49,22 +67,20 @@ def name_of(op: Op) -> str:
     return f"{op.domain}.{op.type}" if op.domain else op.type
 
 
-def _own(g: Graph, wanted: set[str], found: dict[str, None]) -> None:
+def _change(g: Graph, change: Callable[[Op], Op]) -> None:
+    """Replace the ops of a graph and of its bodies; ``change`` gives an op back as it is where it is to stay."""
     for op_id, op in list(g.ops()):
         bodies = {name: body.copy() for name, body in op.bodies()}
         for body in bodies.values():
-            _own(body, wanted, found)
-        domain = op.domain
-        if name_of(op) in wanted:
-            found[name_of(op)] = None
-            domain = PREFIX + op.domain
-        if bodies or domain != op.domain:
-            g.set_op(op_id, replace(op, domain=domain, attrs={**op.attrs, **bodies}))
+            _change(body, change)
+        changed = change(op)
+        if bodies or changed is not op:
+            g.set_op(op_id, replace(changed, attrs={**op.attrs, **bodies}))
 
 
 def _typed(at: Site) -> Types | None:
     """The types of an owned op: those of the op itself."""
-    if not at.op.domain.startswith(PREFIX):
+    if not is_owned(at.op):
         return None
     g, op = Graph(), disown(at.op)
     for n, (name, kind) in enumerate(zip(op.inputs, at.types, strict=True)):

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from coregraft.rewriter.errors import UsageError
 from coregraft.rewriter.graph import Graph
 from coregraft.rewriter.types import Array
 
@@ -21,11 +22,18 @@ class Tolerance:
         mismatches: share of elements that may differ, for integers and booleans.
         of_one: absolute error always allowed of values that are computed with the precision of one, however small
             they are: what comes out of a sigmoid or a sine.
+
+    Raises:
+        UsageError: ``tolerance-invalid``.
     """
 
     relative_l2: float
     mismatches: float = 0.0
     of_one: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not self.relative_l2 >= 0:  # NaN, too: everything would be out of it
+            raise UsageError("tolerance-invalid", f"{self.relative_l2} is no tolerance", hint="a number from 0 on")
 
 
 #: By compute precision of the package. Integers that come out of half-precision comparisons (argmax, thresholds) may

@@ -49,7 +49,7 @@ def predict(package: Path, feeds: Sequence[Mapping[str, Array]], unit: str) -> l
     check_device(unit)
     with tempfile.TemporaryDirectory() as folder:
         for i, feed in enumerate(feeds):
-            np.savez(Path(folder) / f"in{i}.npz", **dict(feed))
+            np.savez(Path(folder) / f"in{i}.npz", **dict(feed))  # type: ignore[arg-type]
         done = subprocess.run([*CHILD, str(package), folder, UNITS[unit]], capture_output=True, text=True)
         if done.returncode:
             raise UnsupportedError("device-failed", f"on {unit}: {_why(done)}", node=str(package))

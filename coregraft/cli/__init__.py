@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import sys
+from collections.abc import Sequence
 from typing import Any
 
 import click
@@ -24,7 +26,14 @@ COMMANDS = {
 
 
 class LazyGroup(click.Group):
-    """A group that imports a command only when it runs."""
+    """A group that imports a command only when it runs, and whose own errors are told as those of the commands."""
+
+    def main(self, args: Sequence[str] | None = None, *more: Any, **options: Any) -> Any:
+        words = list(sys.argv[1:] if args is None else args) or ["--help"]
+        try:
+            sys.exit(super().main(words, *more, **{**options, "standalone_mode": False}))
+        except (click.ClickException, click.Abort) as error:
+            _tell(error, words)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted(COMMANDS)
@@ -51,6 +60,19 @@ class LazyGroup(click.Group):
             if not near:
                 raise
             raise click.UsageError(f"{error.message} Did you mean '{near[0]}'?", ctx) from error
+
+
+def _tell(error: click.ClickException | click.Abort, words: Sequence[str]) -> None:
+    """Print what click found wrong with the command line, or that the user stopped the command; exit."""
+    from coregraft.cli.envelope import RunInterruptedError, fail
+    from coregraft.rewriter.errors import CoregraftError, UsageError
+
+    name = next((word for word in words if word in COMMANDS), "")
+    told: CoregraftError = RunInterruptedError("run-interrupted", "stopped; nothing was left half-written")
+    if isinstance(error, click.ClickException):
+        hint = f"`{' '.join(filter(None, ('coregraft', name)))} --help` says what it takes"
+        told = UsageError("command-usage", error.format_message(), hint=hint)
+    fail(name, "--json" in words, told)
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})

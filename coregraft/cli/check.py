@@ -9,39 +9,29 @@ from typing import TYPE_CHECKING
 import click
 
 from coregraft.cli.envelope import FINDINGS, OK, Outcome, finish, json_option, progress
-from coregraft.cli.options import (
-    dim_option,
-    format_option,
-    model_argument,
-    parse_dims,
-    parse_shapes,
-    shape_option,
-    target_option,
-)
+from coregraft.cli.options import Source, format_option, parse_names, source_options, target_option
 
 if TYPE_CHECKING:
     from coregraft.rewriter.contract import Finding
 
+#: Code of what a conversion refuses.
+REFUSED = "CG000"
 #: Ops listed for each rule unless all are asked for.
 SHOWN = 5
 
 
 @click.command("check", short_help="Find what will go wrong with a model on Apple hardware.")
-@model_argument
+@source_options
 @target_option
-@format_option
-@dim_option
-@shape_option
+@format_option("mlprogram")
 @click.option("--select", multiple=True, metavar="CG1,CG301", help="Only codes that start with one of these.")
-@click.option("--all", "every", is_flag=True, help="List every op, not the first few of each rule.")
 @click.option("--ignore", multiple=True, metavar="CG207", help="No codes that start with one of these.")
+@click.option("--all", "every", is_flag=True, help="List every op, not the first few of each rule.")
 @json_option
 def command(
-    model: str,
+    source: Source,
     target: str,
     format_: str,
-    dims: tuple[str, ...],
-    shapes: tuple[str, ...],
     select: tuple[str, ...],
     ignore: tuple[str, ...],
     every: bool,
@@ -49,25 +39,24 @@ def command(
 ) -> None:
     """Say what will go wrong when MODEL runs through Core ML, by rule code, and which pass mends it.
 
-    Runs the default conversion pipeline in match-only mode, and rehearses the lowering of what it leaves: what
-    convert would refuse is CG000. Exit code 1 when something was found.
+    Runs the default conversion pipeline in match-only mode, and rehearses the lowering: CG000 is what `convert` cannot
+    do by itself. Exit code 1 when something was found.
     """
 
     def work() -> Outcome:
         with progress("checking", hidden=as_json):
-            return check(model, target, format_, dims, shapes, _codes(select), _codes(ignore), every=every)
+            codes = parse_codes("--select", select), parse_codes("--ignore", ignore)
+            return check(source, target, format_, *codes, every=every)
 
     finish("check", as_json, work)
 
 
 def check(
-    model: str,
+    source: Source,
     target: str,
     format_: str,
-    dims: tuple[str, ...],
-    shapes: tuple[str, ...],
-    select: tuple[str, ...],
-    ignore: tuple[str, ...],
+    select: tuple[str, ...] = (),
+    ignore: tuple[str, ...] = (),
     *,
     every: bool = False,
 ) -> Outcome:
@@ -75,22 +64,19 @@ def check(
     from coregraft.lowering.rehearsal import refusals
     from coregraft.passes.pipelines import convert_pipeline
     from coregraft.rewriter.manager import PassManager
-    from coregraft.rewriter.onnx_io.load import load
-    from coregraft.rewriter.shapes.dims import pin_dims
 
     goal = targets.get(target, format_)
-    graph = load(model)
-    pin_dims(graph, parse_dims(dims), parse_shapes(shapes))
-    manager = PassManager(convert_pipeline(goal, "fp16"), goal)
-    found, rewritten = manager.check_and_run(graph)
-    wanted = [
-        f for f in found if (not select or f.code.startswith(select)) and not (ignore and f.code.startswith(ignore))
-    ]
+
+    def is_wanted(code: str) -> bool:
+        return (not select or code.startswith(select)) and not code.startswith(ignore)
+
+    found, rewritten = PassManager(convert_pipeline(goal, "fp16"), goal).check_and_run(source.load())
+    wanted = [f for f in found if is_wanted(f.code)]
     refused = refusals(rewritten, goal)
     open_sizes = [e for e in refused if e.code == "dims-unpinned"]
-    obstacles = [e for e in refused if e.code != "dims-unpinned"]
+    obstacles = [e for e in refused if e.code != "dims-unpinned" and is_wanted(REFUSED)]
     result = {
-        "model": model,
+        "model": source.path,
         "target": str(goal),
         "findings": [
             {"code": f.code, "rule": f.pass_name, "node": f.node, "message": f.message, "fix": f"pass {f.pass_name}"}
@@ -110,10 +96,10 @@ def check(
                 click.echo(f"    ... and {len(group) - len(shown)} more (--all)")
         for e in obstacles:
             where = "" if e.node is None or e.node in e.message else f"{e.node}: "
-            click.echo(f"CG000  {e.code}\n    {where}{e.message}")
+            click.echo(f"{REFUSED}  {e.code}\n    {where}{e.message}" + (f"\n    hint: {e.hint}" if e.hint else ""))
         counts = Counter(f.code for f in wanted)
         if obstacles:
-            counts["CG000"] = len(obstacles)
+            counts[REFUSED] = len(obstacles)
         by_code = ", ".join(f"{code} x{n}" for code, n in sorted(counts.items()))
         click.echo(f"{counts.total()} finding(s) for {goal}{': ' + by_code if by_code else ''}", err=True)
         if wanted:
@@ -131,5 +117,19 @@ def grouped(findings: Sequence[Finding]) -> dict[tuple[str, str], list[Finding]]
     return dict(sorted(groups.items()))
 
 
-def _codes(texts: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(code.strip().upper() for text in texts for code in text.split(",") if code.strip())
+def parse_codes(option: str, texts: tuple[str, ...]) -> tuple[str, ...]:
+    """Codes, or beginnings of codes, of texts with commas.
+
+    Raises:
+        UsageError: ``rule-unknown`` for one that no rule's code starts with: it would hide everything, or nothing;
+            ``option-empty``.
+    """
+    from coregraft.rewriter.errors import UsageError
+    from coregraft.rewriter.registry import pass_class, pass_names
+
+    wanted = tuple(code.upper() for code in parse_names(option, texts))
+    known = {REFUSED, *(pass_class(name).code for name in pass_names())} if wanted else set()
+    for code in wanted:
+        if not any(c.startswith(code) for c in known):
+            raise UsageError("rule-unknown", f"no rule's code starts with {code}", hint="`coregraft passes` lists them")
+    return wanted

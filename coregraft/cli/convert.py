@@ -2,37 +2,32 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any, Literal
 
 import click
 
 from coregraft.cli.envelope import FINDINGS, OK, Outcome, finish, json_option, progress
 from coregraft.cli.options import (
-    custom_layers_option,
-    dim_option,
+    Source,
+    check_output,
     format_option,
-    model_argument,
+    output_option,
     own_option,
-    parse_dims,
     parse_names,
-    parse_shapes,
     passes_option,
-    read_custom_layers,
-    shape_option,
+    precision_option,
+    source_options,
     target_option,
 )
 
 
 @click.command("convert", short_help="Convert an ONNX model to a Core ML package.")
-@model_argument
-@click.option("-o", "--output", required=True, type=click.Path(path_type=str), help="The .mlpackage, or .mlmodel.")
+@source_options
+@output_option("The .mlpackage, or .mlmodel of a neuralnetwork.")
 @target_option
-@click.option(
-    "--precision", type=click.Choice(["fp16", "fp32"]), default="fp16", show_default=True, help="Compute type."
-)
-@format_option
-@dim_option
-@shape_option
+@precision_option("fp16")
+@format_option("mlprogram")
 @passes_option
 @click.option(
     "--fallback",
@@ -42,7 +37,6 @@ from coregraft.cli.options import (
     help="What becomes of an op without a lowering.",
 )
 @own_option
-@custom_layers_option
 @click.option(
     "--coremltools-pipeline",
     type=click.Choice(["short", "default", "none"]),
@@ -69,58 +63,48 @@ def command(as_json: bool, **options: Any) -> None:
 
 
 def convert(
-    model: str,
+    source: Source,
     output: str,
     target: str,
     precision: Literal["fp16", "fp32"],
     format_: str,
-    dims: tuple[str, ...],
-    shapes: tuple[str, ...],
     passes: str | None,
     fallback: str,
-    own: str | None,
-    custom_layers: str | None,
+    own: tuple[str, ...],
     coremltools_pipeline: str,
     verified: bool,
 ) -> Outcome:
-    from coregraft.cli.report import print_passes
+    from coregraft.cli.report import print_conversion, print_gate
     from coregraft.lowering import convert as lowering
+    from coregraft.lowering.package import SUFFIXES
     from coregraft.verification.gate import Gated, save_verified
 
-    read_custom_layers(custom_layers)
+    started = time.perf_counter()
+    check_output(output, SUFFIXES[format_], *([".parts"] if format_ == "mlprogram" else []))
     done = lowering.convert(
-        model,
+        source.path,
         target=target,
         precision=precision,
         format=format_,
-        dims=parse_dims(dims),
-        shapes=parse_shapes(shapes),
         passes=passes,
         fallback=fallback,
-        own=parse_names(own),
+        own=parse_names("--own", own),
         coremltools_pipeline=coremltools_pipeline,
+        **source.sizes(),
     )
-    gate = save_verified(model, done, output) if verified else Gated(tuple(done.save(output)), None, True)
+    gate = save_verified(source.path, done, output) if verified else Gated(tuple(done.save(output)), None, True)
+    seconds = time.perf_counter() - started
     report = done.report
-    written = [str(path) for path in gate.written]
     verification = None if gate.verification is None else gate.verification.as_dict()
-    result = {"model": model, "written": written, **report.as_dict(), "verification": verification}
+    result = {
+        "model": source.path,
+        "written": [str(path) for path in gate.written],
+        **report.as_dict(),
+        "verification": verification,
+    }
 
     def show() -> None:
-        print_passes(report.passes)
-        before, after, mil = (sum(c.values()) for c in (report.ops_before, report.ops_after, report.mil_ops))
-        click.echo(
-            f"{before} ONNX ops -> {after} after passes -> {mil} Core ML ops, "
-            f"{report.weight_bytes / 1e6:.1f} MB of weights, {report.precision}, {target} {format_}"
-        )
-        for entry in report.fallbacks:
-            click.echo(f"{entry['rung']}: " + ", ".join(f"{k} {v}" for k, v in entry.items() if k != "rung"))
-        if gate.verification is not None:
-            for c in gate.verification.outputs:
-                figure = c.relative_l2 if c.relative_l2 is not None else c.mismatches
-                click.echo(f"output {c.name}: {'ok' if c.ok else 'WRONG: ' + c.why} ({figure or 0:.2g})")
-        for path in written:
-            click.echo(f"wrote {path}")
+        print_conversion(report)
+        print_gate(gate, source.path, seconds)
 
-    code = OK if gate.passed else FINDINGS
-    return Outcome(result, show, code, warnings=[*report.warnings, *gate.warnings])
+    return Outcome(result, show, OK if gate.passed else FINDINGS, warnings=[*report.warnings, *gate.warnings])

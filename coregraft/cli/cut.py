@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import re
+import time
 from typing import Any
 
 import click
 
 from coregraft.cli.envelope import FINDINGS, OK, Outcome, finish, json_option, progress
 from coregraft.cli.options import (
-    dim_option,
-    model_argument,
-    parse_dims,
-    parse_shapes,
+    Source,
+    check_output,
+    output_option,
+    own_option,
+    parse_names,
     passes_option,
-    shape_option,
+    precision_option,
+    source_options,
     target_option,
 )
 
@@ -22,16 +25,13 @@ _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9}
 
 
 @click.command("cut", short_help="Convert a model in parts.")
-@model_argument
-@click.option("-o", "--output", required=True, type=click.Path(path_type=str), help="The folder, NAME.parts.")
+@source_options
+@output_option("The folder, NAME.parts.")
 @click.option("--at", "at", multiple=True, metavar="VALUE[,VALUE…]", help="Cut at values of the model. Repeatable.")
 @click.option("--max-bytes", metavar="900MB", help="Most bytes of constants in a part (Neural Engine: 900MB, CG702).")
+@own_option
 @target_option
-@click.option(
-    "--precision", type=click.Choice(["fp16", "fp32"]), default="fp16", show_default=True, help="Compute type."
-)
-@dim_option
-@shape_option
+@precision_option("fp16")
 @passes_option
 @click.option(
     "--verify/--no-verify", "verified", default=True, help="Compare the parts with the model before they get the name."
@@ -40,8 +40,8 @@ _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9}
 def command(as_json: bool, **options: Any) -> None:
     """Convert MODEL to packages that are run one after the other, and the manifest and Swift code that do it.
 
-    Cuts around ops that Core ML lacks, at the values named by --at, and wherever a part would be larger than
-    --max-bytes; always where the fewest bytes are handed over.
+    Cuts around ops that Core ML lacks or that --own names, at the values named by --at, and wherever a part would be
+    larger than --max-bytes; always where the fewest bytes are handed over.
     """
 
     def work() -> Outcome:
@@ -52,31 +52,34 @@ def command(as_json: bool, **options: Any) -> None:
 
 
 def cut(
-    model: str,
+    source: Source,
     output: str,
     at: tuple[str, ...],
     max_bytes: str | None,
+    own: tuple[str, ...],
     target: str,
     precision: str,
-    dims: tuple[str, ...],
-    shapes: tuple[str, ...],
     passes: str | None,
     verified: bool,
 ) -> Outcome:
+    from coregraft.cli.report import print_conversion, print_gate, print_some, size_text
     from coregraft.custom_layers import bundle
     from coregraft.verification.gate import Gated, save_verified
 
+    started = time.perf_counter()
+    check_output(output, bundle.SUFFIX, ".mlpackage")
     done = bundle.cut(
-        model,
-        at=[name for text in at for name in text.split(",") if name],
+        source.path,
+        at=parse_names("--at", at),
         max_bytes=None if max_bytes is None else parse_bytes(max_bytes),
+        own=parse_names("--own", own),
         target=target,
         precision=precision,
-        dims=parse_dims(dims),
-        shapes=parse_shapes(shapes),
         passes=passes,
+        **source.sizes(),
     )
-    gate = save_verified(model, done, output) if verified else Gated(tuple(done.save(output)), None, True)
+    gate = save_verified(source.path, done, output) if verified else Gated(tuple(done.save(output)), None, True)
+    seconds = time.perf_counter() - started
     found = done.cut
     steps = [
         {
@@ -89,7 +92,7 @@ def cut(
     ]
     verification = None if gate.verification is None else gate.verification.as_dict()
     result = {
-        "model": model,
+        "model": source.path,
         "written": [str(path) for path in gate.written],
         "steps": steps,
         "crossing": dict(found.crossing),
@@ -100,13 +103,12 @@ def cut(
     }
 
     def show() -> None:
+        print_conversion(done.report)
         for step in steps:
-            weight = f"{step['constant_bytes']} bytes of constants"
-            click.echo(f"{step['name']}: {step['kind']}, {step['ops']} op(s), {weight}")
-        for value, bytes_ in found.crossing.items():
-            click.echo(f"handed over: {value}, {bytes_} bytes")
-        for path in gate.written:
-            click.echo(f"wrote {path}")
+            weights = f"{size_text(int(str(step['constant_bytes'])))} of constants"
+            click.echo(f"{step['name']}: {step['kind']}, {step['ops']} op(s), {weights}")
+        print_some([f"handed over: {value}, {size_text(bytes_)}" for value, bytes_ in found.crossing.items()])
+        print_gate(gate, source.path, seconds)
 
     return Outcome(result, show, OK if gate.passed else FINDINGS, warnings=[*done.report.warnings, *gate.warnings])
 
@@ -119,7 +121,7 @@ def parse_bytes(text: str) -> int:
     """
     from coregraft.rewriter.errors import UsageError
 
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMG]?)B?", text.strip(), re.IGNORECASE)
+    match = re.fullmatch(r"(\d{1,18}(?:\.\d{1,18})?)\s*([KMG]?)B?", text.strip(), re.IGNORECASE)
     if match is None:
         raise UsageError("cut-size", f'"{text}" is not a size', hint="write --max-bytes 900MB")
     return int(float(match[1]) * _UNITS[match[2].upper()])

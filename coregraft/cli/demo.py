@@ -27,6 +27,7 @@ def command(folder: str, as_json: bool) -> None:
 def demo(folder: Path) -> Outcome:
     from coregraft.cli.check import check
     from coregraft.cli.demo_model import demo_model
+    from coregraft.cli.options import Source
     from coregraft.lowering.convert import convert
     from coregraft.passes.pipelines import convert_pipeline
     from coregraft.rewriter.errors import UnsupportedError, UsageError
@@ -42,7 +43,7 @@ def demo(folder: Path) -> Outcome:
     save(demo_model(), model)
     save(demo_model(with_unsupported=False), plain)
 
-    checked = check(str(model), "iOS17", "mlprogram", (), (), (), ())
+    checked = check(Source(str(model)), "iOS17", "mlprogram")
     refused = ""
     try:
         convert(model, fallback="error")

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
@@ -31,7 +30,13 @@ class Outcome:
     warnings: list[str] = field(default_factory=list)
 
 
-def finish(name: str, as_json: bool, work: Callable[[], Outcome]) -> None:
+class RunInterruptedError(CoregraftError):
+    """The user has stopped the command (exit 130, as shells have it)."""
+
+    exit_code = 130
+
+
+def finish(name: str, as_json: bool, work: Callable[[], Outcome]) -> NoReturn:
     """Run a command's work, print its outcome, and exit with its code.
 
     With ``as_json`` one envelope goes to standard output and nothing else does.
@@ -40,11 +45,7 @@ def finish(name: str, as_json: bool, work: Callable[[], Outcome]) -> None:
         with quiet_libraries():
             outcome = work()
     except CoregraftError as error:
-        if as_json:
-            emit(name, "error", None, [], error.as_dict())
-        else:
-            click.echo(f"error: {error}", err=True)
-        sys.exit(error.exit_code)
+        fail(name, as_json, error)
     if as_json:
         emit(name, "findings" if outcome.exit_code else "ok", outcome.result, outcome.warnings, None)
     else:
@@ -52,6 +53,15 @@ def finish(name: str, as_json: bool, work: Callable[[], Outcome]) -> None:
         for warning in outcome.warnings:
             click.echo(f"warning: {warning}", err=True)
     sys.exit(outcome.exit_code)
+
+
+def fail(name: str, as_json: bool, error: CoregraftError) -> NoReturn:
+    """Print an error and exit with its code."""
+    if as_json:
+        emit(name, "error", None, [], error.as_dict())
+    else:
+        click.echo(f"error: {error}", err=True)
+    sys.exit(error.exit_code)
 
 
 def emit(command: str, status: str, result: Any, warnings: list[str], error: Any) -> None:
@@ -103,8 +113,3 @@ def console(width: int) -> Console:
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON envelope and nothing else.")
-
-
-def options(*decorators: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """Several click options as one decorator, in the order they are to be listed."""
-    return lambda function: functools.reduce(lambda f, d: d(f), reversed(decorators), function)

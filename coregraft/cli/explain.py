@@ -7,10 +7,26 @@ from typing import TYPE_CHECKING
 
 import click
 
+from coregraft.cli.check import REFUSED
 from coregraft.cli.envelope import Outcome, finish, json_option
+from coregraft.rewriter.errors import UsageError
 
 if TYPE_CHECKING:
     from coregraft.rewriter.contract import Pass
+
+
+_REFUSED_PAGE = """What a conversion cannot do by itself.
+
+What it means
+-------------
+An op, or a case of it, has no lowering for the target and format. `check` names the op and the reason, as `convert
+--fallback error` does.
+
+What helps
+----------
+The hint beside the finding, if there is one. Otherwise `coregraft convert` goes down a ladder: in the neuralnetwork
+format the op becomes a custom layer, of which `coregraft stubs` writes the Swift class; an ML Program is cut around
+it. `--custom-layers FILE.toml` says what an op of your own computes, docs/operators.md which ops have a lowering."""
 
 
 @click.command("explain", short_help="Explain a rule, by its code or name.")
@@ -23,12 +39,24 @@ def command(rule: str, model: str | None, node: str | None, as_json: bool) -> No
 
     With MODEL and --node, say why the rule does or does not fire there.
     """
-    finish("explain", as_json, lambda: why(rule, model, node) if model else page(rule))
+
+
+    def work() -> Outcome:
+        if model is not None:
+            return why(rule, model, node)
+        if node is not None:
+            hint = "coregraft explain RULE MODEL --node OP"
+            raise UsageError("command-usage", "--node is an op of a MODEL", hint=hint)
+        return page(rule)
+
+    finish("explain", as_json, work)
 
 
 def page(rule: str) -> Outcome:
-    pages = []
-    for cls in named(rule):
+    pages: list[dict[str, str | None]] = []
+    if rule.upper() == REFUSED:
+        pages.append({"name": "refused", "code": REFUSED, "equivalence": None, "text": _REFUSED_PAGE})
+    for cls in named(rule) if not pages else ():
         text = inspect.cleandoc(cls.__doc__ or "")
         pages.append({"name": cls.name, "code": cls.code or None, "equivalence": cls.equivalence.value, "text": text})
 
@@ -42,7 +70,6 @@ def page(rule: str) -> Outcome:
 
 def why(rule: str, model: str, node: str | None) -> Outcome:
     from coregraft.rewriter.driver import explain
-    from coregraft.rewriter.errors import UsageError
     from coregraft.rewriter.manager import PassManager
     from coregraft.rewriter.onnx_io.load import load
     from coregraft.rewriter.rule import Rule, RuleGroup
@@ -57,7 +84,8 @@ def why(rule: str, model: str, node: str | None) -> Outcome:
     ops = [(i, op) for i, op in sorted(g.ops()) if node is None or node in (op.name, *op.outputs)]
     if not ops:
         raise UsageError("node-unknown", f'there is no op "{node}" after clean-up', node=node)
-    lines = []
+    lines: list[dict[str, str]] = []
+    starts = sorted({kind for made in rules for _, kind in made.root_keys()})
     for made in rules:
         roots = made.root_keys()
         for op_id, op in ops:
@@ -66,7 +94,9 @@ def why(rule: str, model: str, node: str | None) -> Outcome:
 
     def show() -> None:
         for v in lines:
-            click.echo(f"{v['node']}: {v['verdict']}")
+            click.echo(v["verdict"] if v["node"] in v["verdict"] else f"{v['node']}: {v['verdict']}")
+        if not lines:
+            click.echo(f"{rule} starts at {', '.join(starts)}; the model has none of these after clean-up")
 
     return Outcome({"verdicts": lines}, show)
 
@@ -77,7 +107,6 @@ def named(rule: str) -> list[type[Pass]]:
     Raises:
         UsageError: ``rule-unknown``.
     """
-    from coregraft.rewriter.errors import UsageError
     from coregraft.rewriter.registry import pass_class, pass_names
 
     if rule.upper().startswith("CG"):

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 import click
 
 from coregraft.cli.envelope import Outcome, finish, json_option, progress
+from coregraft.cli.options import check_output, output_option
 
 
 @click.command("lift", short_help="Turn a Core ML package back into ONNX.")
 @click.argument("package", type=click.Path(path_type=str))
-@click.option("-o", "--output", required=True, type=click.Path(path_type=str), help="The .onnx file.")
+@output_option("The .onnx file.")
 @click.option("--strict", is_flag=True, help="Refuse what Core ML leaves undefined, where else a warning says so.")
 @click.option(
     "--fp16",
@@ -42,29 +44,34 @@ def lift(
 ) -> Outcome:
     from collections import Counter
 
+    from coregraft.cli.report import print_some, size_of, size_text
     from coregraft.lowering.lift import lift as lifted
-    from coregraft.rewriter.errors import UsageError
+    from coregraft.rewriter.errors import InputError
     from coregraft.rewriter.onnx_io.save import save
+    from coregraft.verification.parts import is_parts
 
-    if not output.endswith(".onnx"):
-        raise UsageError("output-suffix", f'"{output}" does not end in .onnx')
+    check_output(output, ".onnx")
+    if is_parts(package):
+        hint = f"lift its packages one by one, as {Path(package, 'part0.mlpackage')}"
+        raise InputError("package-in-parts", "a model in parts is several packages", node=package, hint=hint)
     graph = lifted(package, strict=strict, fp16=fp16, function=function)
     save(graph, output)
     ops = Counter(op.type for _, op in graph.ops())
     types = {name: str(graph.type_of(name)) for name in graph.inputs}
+    results = {public: str(graph.type_of(value)) for public, value in graph.outputs.items()}
     result = {
         "package": package,
         "output": output,
         "fp16": fp16,
         "inputs": types,
-        "outputs": {public: str(graph.type_of(value)) for public, value in graph.outputs.items()},
+        "outputs": results,
         "ops": dict(sorted(ops.items())),
     }
 
     def show() -> None:
-        for name, kind in types.items():
-            click.echo(f"input {name}: {kind}")
+        print_some([f"input {name}: {kind}" for name, kind in types.items()])
+        print_some([f"output {name}: {kind}" for name, kind in results.items()])
         click.echo(f"{ops.total()} ONNX ops")
-        click.echo(f"wrote {output}")
+        click.echo(f"wrote {output} ({size_text(size_of(output))})")
 
     return Outcome(result, show, warnings=list(graph.graph["lift_warnings"]))

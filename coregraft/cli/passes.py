@@ -39,6 +39,9 @@ def work(word: str | None) -> Outcome:
     def show() -> None:
         from rich.table import Table
 
+        if not rows:
+            click.echo(f'no pass has "{word}" in its name, code or summary')
+            return
         table = Table("code", "name", "equivalence", "default", "what it does", box=None, pad_edge=False)
         for row in rows:
             default = "yes" if row["default"] else ""

@@ -7,68 +7,54 @@ from typing import Any
 
 import click
 
-from coregraft.cli.envelope import Outcome, finish, json_option
+from coregraft.cli.envelope import Outcome, finish, json_option, progress
 from coregraft.cli.options import (
-    custom_layers_option,
-    dim_option,
-    model_argument,
+    Source,
+    format_option,
+    output_option,
     own_option,
-    parse_dims,
     parse_names,
-    parse_shapes,
-    read_custom_layers,
-    shape_option,
+    source_options,
     target_option,
 )
 
 
 @click.command("stubs", short_help="Write the Swift package of the ops that Core ML lacks.")
-@model_argument
-@click.option("-o", "--output", required=True, type=click.Path(path_type=str), help="Folder of the package.")
-@click.option(
-    "--format", "format_", type=click.Choice(["mlprogram", "neuralnetwork"]), default="neuralnetwork",
-    show_default=True, help="Whose missing ops.",
-)  # fmt: skip
+@source_options
+@output_option("Folder of the package.")
+@format_option("neuralnetwork")
 @target_option
-@dim_option
-@shape_option
 @own_option
-@custom_layers_option
 @json_option
 def command(as_json: bool, **options: Any) -> None:
     """Write a Swift package with a class for each op of MODEL that has no lowering, without converting the model.
 
     Files that were edited since they were written are left alone.
     """
-    finish("stubs", as_json, lambda: stubs(**options))
+
+    def work() -> Outcome:
+        with progress("looking for ops without a lowering", hidden=as_json):
+            return stubs(**options)
+
+    finish("stubs", as_json, work)
 
 
-def stubs(
-    model: str,
-    output: str,
-    format_: str,
-    target: str,
-    dims: tuple[str, ...],
-    shapes: tuple[str, ...],
-    own: str | None,
-    custom_layers: str | None,
-) -> Outcome:
+def stubs(source: Source, output: str, format_: str, target: str, own: tuple[str, ...]) -> Outcome:
     from coregraft.custom_layers.missing import missing_layers
     from coregraft.custom_layers.swift_package import package
     from coregraft.lowering.package import place_text
 
-    read_custom_layers(custom_layers)
     uses = missing_layers(
-        model, target=target, format=format_, dims=parse_dims(dims), shapes=parse_shapes(shapes), own=parse_names(own)
+        source.path, target=target, format=format_, own=parse_names("--own", own), **source.sizes()
     )
     folder = Path(output)
     written: list[str] = []
     kept: list[str] = []
     if uses:
-        for path, text in package(uses, Path(model).stem, folder="").items():
+        for path, text in package(uses, Path(source.path).stem, folder="").items():
             (written if place_text(folder / path, text) else kept).append(str(folder / path))
     found = [{"op": use.op.label, "class": use.class_name} for use in uses]
-    result = {"model": model, "ops": found, "written": written, "kept": kept}
+    result = {"model": source.path, "ops": found, "written": written, "kept": kept}
 
     def show() -> None:
         if not uses:

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from coregraft.cli.envelope import FINDINGS, OK, Outcome, console, finish, json_option, progress
-from coregraft.cli.options import model_argument
+from coregraft.cli.options import check_output, custom_layers_option, model_argument, register_layers
+from coregraft.rewriter.errors import UsageError
 
 if TYPE_CHECKING:
+    from coregraft.verification.drift import Drift
     from coregraft.verification.result import Verification
 
 
@@ -18,8 +20,9 @@ if TYPE_CHECKING:
 @model_argument
 @click.argument("package", type=click.Path(path_type=str))
 @click.option("--inputs", metavar="FILE.npz", help="Inputs by name, in place of seeded draws.")
-@click.option("--draws", default=3, show_default=True, help="How many seeded draws.")
-@click.option("--seed", default=0, show_default=True, help="Seed of the first draw.")
+@custom_layers_option
+@click.option("--draws", type=click.IntRange(1, 1000), default=3, show_default=True, help="How many seeded draws.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the first draw.")
 @click.option("--tolerance", type=float, help="Relative L2 allowed; default 1e-4 for fp32, 2e-2 for fp16 packages.")
 @click.option("--layers/--no-layers", default=True, help="Compare values inside, too.")
 @click.option(
@@ -31,6 +34,7 @@ def command(
     model: str,
     package: str,
     inputs: str | None,
+    custom_layers: str | None,
     draws: int,
     seed: int,
     tolerance: float | None,
@@ -46,24 +50,26 @@ def command(
 
     def work() -> Outcome:
         from coregraft.verification.compare import Tolerance
-        from coregraft.verification.parts import is_parts, verify_parts
         from coregraft.verification.verify import verify
 
-        options: dict[str, Any] = {
-            "inputs": read_inputs(inputs) if inputs else None,
-            "draws": draws,
-            "seed": seed,
-            "tolerance": Tolerance(tolerance) if tolerance is not None else None,
-        }
+        register_layers(custom_layers)
+        if plot is not None:
+            check_output(plot, ".svg")
+            if not layers:
+                raise UsageError("plot-unavailable", "a plot shows layers, which --no-layers leaves out")
         with progress("verifying", hidden=as_json):
-            if is_parts(package):
-                done = verify_parts(model, package, **options)
-            else:
-                done = verify(model, package, layers=layers, devices=devices, **options)
-            if plot and done.drift is not None:
-                from coregraft.verification.plot import svg
-
-                write_text(plot, svg(done.drift, done.tolerance))
+            done = verify(
+                model,
+                package,
+                inputs=read_inputs(inputs) if inputs is not None else None,
+                draws=draws,
+                layers=layers,
+                tolerance=Tolerance(tolerance) if tolerance is not None else None,
+                seed=seed,
+                devices=devices,
+            )
+            if plot is not None:
+                write_plot(plot, done)
         return Outcome(
             {"model": model, "package": package, **done.as_dict()},
             lambda: show(done),
@@ -89,20 +95,28 @@ def read_inputs(path: str) -> dict[str, Any]:
     try:
         with np.load(path, allow_pickle=False) as arrays:
             return {name: arrays[name] for name in arrays.files}
-    except (OSError, ValueError, AttributeError, zipfile.BadZipFile) as error:
-        raise InputError("inputs-unreadable", f"not an .npz file of arrays: {error}", node=path) from error
+    except OSError as error:
+        raise InputError("inputs-unreadable", f"cannot be read: {error.strerror or error}", node=path) from error
+    except (ValueError, AttributeError, zipfile.BadZipFile) as error:  # pickled objects; a single array; a broken file
+        raise InputError(
+            "inputs-unreadable", "this is not an .npz file of plain arrays", node=path,
+            hint="numpy.savez(FILE, name=array, ...) writes one",
+        ) from error  # fmt: skip
 
 
-def write_text(path: str, text: str) -> None:
-    """Write a text file.
+def write_plot(path: str, done: Verification) -> None:
+    """Write the drift per layer as SVG.
 
     Raises:
-        UsageError: ``output-unwritable``.
+        UsageError: ``plot-unavailable``; ``output-unwritable``.
     """
-    from coregraft.rewriter.errors import UsageError
+    from coregraft.verification.plot import svg
 
+    if done.drift is None:
+        text = "a plot shows layers, and none are compared of a package whose ops the app runs"
+        raise UsageError("plot-unavailable", text)
     try:
-        Path(path).write_text(text, encoding="utf-8")
+        Path(path).write_text(svg(done.drift, done.tolerance), encoding="utf-8")
     except OSError as error:
         raise UsageError("output-unwritable", f"cannot write: {error.strerror}", node=path) from error
 
@@ -126,19 +140,29 @@ def show(done: Verification) -> None:
     for c in done.outputs:
         if c.why:
             click.echo(f"  {c.name}: {c.why}")
-    if done.drift is None:
-        return
-    first = done.drift.first
+    if done.drift is not None:
+        _show_drift(done.drift)
+    if done.ok:
+        click.echo("within tolerance: on these inputs the package computes what the model computes")
+    else:
+        click.echo("out of tolerance: the package computes something else than the model")
+
+
+def _show_drift(drift: Drift) -> None:
+    """The first layer that is wrong, and the ten that are furthest off."""
+    from rich.table import Table
+
+    first = drift.first
     if first is not None:
         click.echo(f'first layer out of tolerance: {first.op}, value "{first.value}": {first.comparison.why}')
     worst = sorted(
-        (x for x in done.drift.layers if x.comparison.relative_l2), key=lambda x: -(x.comparison.relative_l2 or 0)
+        (x for x in drift.layers if x.comparison.relative_l2), key=lambda x: -(x.comparison.relative_l2 or 0)
     )[:10]
     table = Table("layer", "value", "relative L2", "growth", box=None, pad_edge=False)
     for layer in worst:
         table.add_row(layer.op, layer.value, _g(layer.comparison.relative_l2), _g(layer.growth))
     if worst:
-        compared, other = len(done.drift.layers), done.drift.unmatched
+        compared, other = len(drift.layers), drift.unmatched
         click.echo(f"largest drift of {compared} compared values ({other} not in the package):")
         console(140).print(table)
 

@@ -149,7 +149,7 @@ def test_owning_needs_an_op_and_a_format() -> None:
     g = parse("opset 17\ninput x: float[2]\ny = Relu(x)\noutput y\n")
     for options, code in (
         ({"format": "neuralnetwork", "own": ["Softmax"]}, "own-unknown"),
-        ({"format": "mlprogram", "own": ["Relu"]}, "own-unavailable"),
+        ({"format": "mlprogram", "own": ["Relu"], "fallback": "error"}, "own-unavailable"),
         ({"format": "neuralnetwork", "own": ["Relu"], "fallback": "error"}, "own-unavailable"),
     ):
         with pytest.raises(UsageError) as error:

@@ -55,6 +55,21 @@ def test_order_and_what_is_handed_over(name: str, steps: list[str], crossing: di
         assert dict(done.cut.crossing) == crossing
 
 
+def test_an_op_that_the_app_is_to_run_is_an_island_in_its_own_name(tmp_path: Path) -> None:
+    case = CASES["residual"]
+    done = cut(case.standard(), own=["Sin"], precision="fp32")
+    assert [s.op.key for s in done.islands] == [("", "Sin")]
+    (entry,) = done.report.fallbacks
+    assert entry["op"].split()[0] == "Sin" and entry["class"] == "OnnxSin"
+    assert entry["why"] == "the app was told to run it"
+    (path,) = done.save(tmp_path / "m.parts")
+    (island,) = (s for s in manifest(path)["steps"] if s["kind"] == "custom")
+    assert island["domain"] == "ai.onnx" and island["golden"]["from"] == "model"
+    assert "coregraft.own" not in {o.domain for o in onnx.load(path / island["file"]).opset_import}
+    feeds = case.feeds()
+    np.testing.assert_allclose(PartsRunner(path).run(feeds)["y"], case.truth(feeds)["y"], rtol=1e-5)
+
+
 RESIDUAL_OF_HALF = """g (float[2,8] x, float[8,8] w) => (float[2,8] y) {
     a = MatMul(x, w) b = Relu(a) c = Sin(b) d = Add(c, b) y = MatMul(d, w) }"""
 
