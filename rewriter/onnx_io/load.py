@@ -89,6 +89,7 @@ def function_graph(function: Graph | onnx.FunctionProto | bytes) -> Graph:
 class _Reader:
     def __init__(self, tensors: TensorReader) -> None:
         self.tensors = tensors
+        self.in_function = False  # a model's functions are read after its graph
 
     # ---------------------------------------------------------------- model, function, graph
 
@@ -109,7 +110,12 @@ class _Reader:
         if model.metadata_props:
             g.graph["metadata"] = _pairs(model.metadata_props)
         if model.functions:
-            functions = {(f.domain, f.name, f.overload): self.function(f) for f in model.functions}
+            functions: dict[tuple[str, str, str], Graph] = {}
+            for f in model.functions:
+                key = (f.domain, f.name, f.overload)
+                if key in functions:
+                    raise InputError("value-redefined", f'the function "{f.domain}.{f.name}" is there twice')
+                functions[key] = self.function(f)
             g.graph["functions"] = MappingProxyType(functions)
         rest = onnx.ModelProto(
             opset_import=model.opset_import, training_info=model.training_info, configuration=model.configuration
@@ -118,6 +124,7 @@ class _Reader:
         return g
 
     def function(self, f: onnx.FunctionProto) -> Graph:
+        self.in_function = True
         opsets = import_opsets(f.opset_import)
         check_utf8(f.name, f.domain, f.overload, f.doc_string, *f.attribute, *(a.name for a in f.attribute_proto))
         check_utf8(*f.input, *f.output)
@@ -264,6 +271,8 @@ class _Reader:
     def attribute(self, a: AttributeProto, opsets: Mapping[str, int], depth: int) -> Any:
         if a.ref_attr_name:
             check_utf8(a.ref_attr_name)
+            if not self.in_function:
+                raise InputError("attribute-type", f'the attribute "{a.name}" is one of a function, and there is none')
             return AttrRef(a.ref_attr_name, a.type)
         kind = a.type or _kind_of(a)
         if kind == AttributeProto.GRAPH:
@@ -298,9 +307,19 @@ def _kind_of(a: AttributeProto) -> int:
 
 
 def import_opsets(imports: Sequence[onnx.OperatorSetIdProto]) -> dict[str, int]:
-    """Opset version by domain; ``ai.onnx`` is the empty domain."""
-    opsets = {"" if o.domain == "ai.onnx" else o.domain: o.version for o in imports}
-    check_utf8(*opsets)
+    """Opset version by domain; ``ai.onnx`` is the empty domain.
+
+    Raises:
+        InputError: ``opset-unsupported``; ``text-not-utf8``.
+    """
+    opsets: dict[str, int] = {}
+    for entry in imports:
+        domain = "" if entry.domain == "ai.onnx" else entry.domain
+        check_utf8(domain)
+        # of two versions ONNX takes the higher one, and onnxruntime the last
+        if entry.version < 1 or opsets.setdefault(domain, entry.version) != entry.version:
+            versions = sorted({entry.version, opsets.get(domain, entry.version)})
+            raise InputError("opset-unsupported", f'the domain "{domain or "ai.onnx"}" is imported at opset {versions}')
     version = opsets.get("")
     if version is not None and not OLDEST_OPSET <= version <= NEWEST_OPSET:
         raise InputError(

@@ -17,6 +17,7 @@ from coregraft.rewriter.onnx_io import wire
 from coregraft.rewriter.types import Array, Const, DType
 
 _MAX_SIZE = 1 << 48
+_MAX_RANK = 64  # numpy's; ONNX sets none
 _NOTHING = memoryview(b"")
 #: Element types by number, with their bits: enum calls and properties cost as much as all the rest of a small tensor.
 _KNOWN = {int(dtype): (dtype, dtype.bits) for dtype in DType if dtype is not DType.UNDEFINED}
@@ -58,9 +59,9 @@ class TensorReader:
         if known is None:
             raise InputError("dtype-unknown", f"element type {t.data_type} is not known", node=t.name)
         dtype, bits = known
-        size = math.prod(shape)
-        if shape and (min(shape) < 0 or max(shape) > _MAX_SIZE or size > _MAX_SIZE):
-            raise InputError("initializer-size", f"a tensor cannot have the shape {list(shape)}", node=t.name)
+        size = _element_count(shape, t.name)
+        if dtype is DType.STRING and (t.data_location == TensorProto.EXTERNAL or t.HasField("raw_data")):
+            raise InputError("initializer-size", "strings can be neither raw nor external data", node=t.name)
         nbytes = (size * bits + 7) // 8
         source: Array | bytes | memoryview | Callable[[], Array]
         kind, stored = "raw", None
@@ -114,13 +115,10 @@ class TensorReader:
 
     def sparse(self, s: onnx.SparseTensorProto) -> Const:
         dims = tuple(s.dims)
+        size = _element_count(dims, s.values.name)
         values, indices = self.const(s.values, s.values.name), self.const(s.indices, "")
-        size = int(np.prod(dims, dtype=object)) if dims else 1
-        if any(not 0 < d <= _MAX_SIZE for d in dims) or size > _MAX_SIZE:
-            raise InputError("initializer-size", f"a tensor cannot have the shape {list(dims)}", node=s.values.name)
-
         at = indices.numpy()
-        unfit = indices.dtype is not DType.INT64 or at.ndim not in (1, 2) or len(at) != values.size
+        unfit = indices.dtype is not DType.INT64 or at.ndim not in (1, 2) or (len(at),) != values.shape
         if unfit or (at.ndim == 2 and at.shape[1] != len(dims)) or (at < 0).any():
             raise InputError("initializer-size", "the indices of a sparse tensor do not fit it", node=s.values.name)
         limits = np.array(dims if at.ndim == 2 else [size])
@@ -134,6 +132,20 @@ class TensorReader:
             return array
 
         return Const(values.dtype, dims, dense, Stored("sparse", s.SerializeToString()))
+
+
+def _element_count(shape: tuple[int, ...], tensor: str) -> int:
+    """How many elements a tensor of that shape has.
+
+    Raises:
+        InputError: ``initializer-size``: no tensor has it.
+    """
+    if len(shape) > _MAX_RANK:
+        raise InputError("initializer-size", f"a tensor cannot have {len(shape)} dims", node=tensor)
+    size = math.prod(shape)
+    if shape and (min(shape) < 0 or max(shape) > _MAX_SIZE or size > _MAX_SIZE):
+        raise InputError("initializer-size", f"a tensor cannot have the shape {list(shape)}", node=tensor)
+    return size
 
 
 def _typed_field(dtype: DType) -> tuple[str, int]:

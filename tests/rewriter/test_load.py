@@ -16,7 +16,7 @@ from coregraft.rewriter.errors import CoregraftError, InputError
 from coregraft.rewriter.graph import AttrRef, Floats, Graph, Op, RawAttr, Strings
 from coregraft.rewriter.onnx_io.load import from_model, function_graph, load
 from coregraft.rewriter.onnx_io.save import to_model
-from coregraft.rewriter.types import DType, OpaqueType, TensorType
+from coregraft.rewriter.types import Array, DType, OpaqueType, TensorType
 
 
 def info(name: str, shape: list[int | str | None] | None = None, dtype: int = TensorProto.FLOAT) -> onnx.ValueInfoProto:
@@ -352,6 +352,16 @@ def nested(depth: int) -> onnx.ModelProto:
     return model
 
 
+REFERENCE = onnx.AttributeProto(name="alpha", ref_attr_name="slope", type=onnx.AttributeProto.FLOAT)
+
+
+def with_functions(*bodies: list[onnx.NodeProto]) -> onnx.ModelProto:
+    model = model_of([RELU])
+    imports = [helper.make_opsetid("", 24)]
+    model.functions.extend(helper.make_function("d", "F", ["x"], ["y"], body, imports) for body in bodies)
+    return model
+
+
 REFUSED: dict[str, tuple[onnx.ModelProto, str]] = {
     "cycle": (
         model_of([helper.make_node("Add", ["x", "b"], ["a"]), helper.make_node("Neg", ["a"], ["b"]),
@@ -377,10 +387,23 @@ REFUSED: dict[str, tuple[onnx.ModelProto, str]] = {
     "huge and zero": (broken_tensor(dims=[2**62, 0], raw_data=b""), "initializer-size"),
     "unknown type": (broken_tensor(data_type=99), "dtype-unknown"),
     "undefined type": (broken_tensor(data_type=0), "dtype-unknown"),
+    "more dims than numpy has": (broken_tensor(dims=[1] * 65, raw_data=bytes(4)), "initializer-size"),
+    "more dims than can be multiplied": (broken_tensor(dims=[2**40] * 300_000), "initializer-size"),
+    "raw strings": (broken_tensor(data_type=8, raw_data=b""), "initializer-size"),
+    "external strings": (
+        broken_tensor(data_type=8, raw_data=None, data_location=TensorProto.EXTERNAL), "initializer-size",
+    ),
     "segment": (broken_tensor(raw_data=None, segment=TensorProto.Segment(begin=0, end=8)), "tensor-segmented"),
     "opset 0": (model_of([RELU], opsets={"": 0}), "opset-unsupported"),
     "opset 29": (model_of([RELU], opsets={"": 29}), "opset-unsupported"),
     "no opset": (model_of([RELU], opsets={"other": 1}), "opset-unsupported"),
+    "opset below 1 of another domain": (model_of([RELU], opsets={"": 24, "ai.onnx.ml": -3}), "opset-unsupported"),
+    "two opsets of one domain": (model_of([RELU], opsets={"": 24, "ai.onnx": 23}), "opset-unsupported"),
+    "function twice": (with_functions([RELU], [RELU]), "value-redefined"),
+    "reference outside of a function": (
+        model_of([onnx.NodeProto(op_type="LeakyRelu", input=["x"], output=["y"], attribute=[REFERENCE])]),
+        "attribute-type",
+    ),
     "unknown domain": (model_of([helper.make_node("Relu", ["x"], ["y"], domain="d")]), "domain-unknown"),
     "name not UTF-8": (
         onnx.ModelProto.FromString(model_of([RELU], outputs=["y"]).SerializeToString().replace(b"Relu", b"R\xff\xfeu")),
@@ -436,6 +459,25 @@ def test_indices_of_a_sparse_tensor_are_checked(indices: object) -> None:
     model.graph.sparse_initializer.append(
         onnx.SparseTensorProto(values=values, indices=numpy_helper.from_array(np.array(indices)), dims=[2, 3])
     )
+    assert code_of(lambda: load(model)) == "initializer-size"
+
+
+@pytest.mark.parametrize(
+    ("values", "indices", "dims"),
+    [
+        (np.ones((2, 1)), np.zeros(2), [2, 3]),  # values are a list
+        (np.ones(2), np.zeros((2, 70)), [1] * 70),  # more dims than numpy has
+        (np.ones(2), np.zeros(2), [2**40] * 300_000),
+        (np.ones(2), np.zeros(2), [2, -3]),
+        (np.ones(0), np.zeros((0, 2)), [2, 2**62]),
+    ],
+)
+def test_shapes_of_a_sparse_tensor_are_checked(values: Array, indices: Array, dims: list[int]) -> None:
+    model = model_of([ADD])
+    model.graph.sparse_initializer.add(
+        values=numpy_helper.from_array(values.astype(np.float32), "w"),
+        indices=numpy_helper.from_array(indices.astype(np.int64)), dims=dims,
+    )  # fmt: skip
     assert code_of(lambda: load(model)) == "initializer-size"
 
 
