@@ -44,8 +44,6 @@ def can_fold(conv: OpView) -> bool | NoMatch:
     const = None if weight is None else weight.const
     if weight is None or const is None or (bias is not None and not bias.is_const):
         return NoMatch("weights or bias are computed at run time")
-    if not const.dtype.is_float:
-        return NoMatch("weights are not floating point")
     if const.nbytes > SHARED_LIMIT and len(weight.users) > 1:
         return NoMatch("the weights are shared with other ops")
     return True

@@ -8,7 +8,18 @@ from typing import Any, ClassVar
 import numpy as np
 
 from coregraft.rewriter.dialect import DOMAIN
-from coregraft.rewriter.passes import REASSOCIATING, Equivalence, NoMatch, OpBuilder, Rule, RuleGroup, ValueView
+from coregraft.rewriter.graph import Graph
+from coregraft.rewriter.passes import (
+    REASSOCIATING,
+    Context,
+    Equivalence,
+    Match,
+    NoMatch,
+    OpBuilder,
+    Rule,
+    RuleGroup,
+    ValueView,
+)
 from coregraft.rewriter.types import Array, Const
 
 
@@ -46,6 +57,11 @@ class FormLinear(RuleGroup):
 
     def rules(self) -> list[Rule]:
         return [_FromGemm(), _FromMatMul(), _FoldAffine()]
+
+    def run(self, g: Graph, ctx: Context) -> None:
+        *products, affine = self.rules()
+        ctx.rewrite(g, products)
+        ctx.rewrite(g, [affine])  # only now is it known which weights have several users
 
 
 def linear(op: OpBuilder, x: ValueView, w: Any, b: Any) -> ValueView:
@@ -164,7 +180,7 @@ class _FoldAffine(Rule):
     def where(self, m: Any) -> Any:
         if not m.c.is_const or not m.w.is_const or not m.b.is_const:
             return m.no("not constant")
-        if m.root.type in ("Mul", "Div") and len(m.w.users) > 1:
+        if not _keeps_weights(m) and len(m.w.users) > 1:
             return m.no("the weights are shared")
         features = m.w.const.shape[0]
         return feature_vector(m.c, features, m.output.rank or 2) is not None or m.no("not one value per feature")
@@ -186,5 +202,9 @@ class _FoldAffine(Rule):
         else:
             w, b = -w, c - b
         dtype = m.w.array().dtype
-        same = kind == "Add" or (kind == "Sub" and m.root.inputs[1] == m.c)
-        return linear(op, m.x, m.w if same else op.const(w.astype(dtype)), b.astype(dtype))
+        return linear(op, m.x, m.w if _keeps_weights(m) else op.const(w.astype(dtype)), b.astype(dtype))
+
+
+def _keeps_weights(m: Match) -> bool:
+    """Whether what follows a linear op, ``y + c`` or ``y - c``, changes its bias alone."""
+    return m.root.type == "Add" or (m.root.type == "Sub" and m.root.inputs[1] == m.c)

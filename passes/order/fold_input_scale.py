@@ -49,8 +49,6 @@ class FoldInputScale(Rule):
     def where(self, m: Any) -> Any:
         if not m.c.is_const or not m.w.is_const:
             return m.no("factor or weights are computed at run time")
-        if m.w.dtype is None or not m.w.dtype.is_float:
-            return m.no("not floating point")
         if m.w.const.nbytes > SHARED_LIMIT and len(m.w.users) > 1:
             return m.no("the weights are shared with other ops")
         if m.x.rank is None or m.scale.outputs[0].rank != m.x.rank:
