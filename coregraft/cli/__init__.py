@@ -5,9 +5,11 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar, NoReturn
 
 import click
+
+from coregraft.rewriter.errors import CoregraftError, UsageError
 
 #: Command -> its one-line help. The module of the same name holds ``command``.
 COMMANDS = {
@@ -25,6 +27,12 @@ COMMANDS = {
 }
 
 
+class RunInterruptedError(CoregraftError):
+    """The user has stopped the command."""
+
+    exit_code: ClassVar[int] = 130  # 128 and the number of SIGINT, as shells have it
+
+
 class LazyGroup(click.Group):
     """A group that imports a command only when it runs, and whose own errors are told as those of the commands."""
 
@@ -32,8 +40,13 @@ class LazyGroup(click.Group):
         words = list(sys.argv[1:] if args is None else args) or ["--help"]
         try:
             sys.exit(super().main(words, *more, **{**options, "standalone_mode": False}))
-        except (click.ClickException, click.Abort) as error:
-            _tell(error, words)
+        except click.ClickException as error:
+            hint = f"`{' '.join(filter(None, ('coregraft', _command_of(words))))} --help` says what it takes"
+            _fail(words, UsageError("command-usage", error.format_message(), hint=hint))
+        except click.Abort as error:
+            if isinstance(error.__cause__, EOFError):  # click takes it for the end of a dialogue; we have none
+                raise error.__cause__ from None
+            _fail(words, RunInterruptedError("run-interrupted", "stopped; nothing was left half-written"))
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted(COMMANDS)
@@ -62,17 +75,14 @@ class LazyGroup(click.Group):
             raise click.UsageError(f"{error.message} Did you mean '{near[0]}'?", ctx) from error
 
 
-def _tell(error: click.ClickException | click.Abort, words: Sequence[str]) -> None:
-    """Print what click found wrong with the command line, or that the user stopped the command; exit."""
-    from coregraft.cli.envelope import RunInterruptedError, fail
-    from coregraft.rewriter.errors import CoregraftError, UsageError
+def _command_of(words: Sequence[str]) -> str:
+    return next((word for word in words if word in COMMANDS), "")
 
-    name = next((word for word in words if word in COMMANDS), "")
-    told: CoregraftError = RunInterruptedError("run-interrupted", "stopped; nothing was left half-written")
-    if isinstance(error, click.ClickException):
-        hint = f"`{' '.join(filter(None, ('coregraft', name)))} --help` says what it takes"
-        told = UsageError("command-usage", error.format_message(), hint=hint)
-    fail(name, "--json" in words, told)
+
+def _fail(words: Sequence[str], error: CoregraftError) -> NoReturn:
+    from coregraft.cli.envelope import fail
+
+    fail(_command_of(words), "--json" in words, error)
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})

@@ -30,12 +30,6 @@ class Outcome:
     warnings: list[str] = field(default_factory=list)
 
 
-class RunInterruptedError(CoregraftError):
-    """The user has stopped the command (exit 130, as shells have it)."""
-
-    exit_code = 130
-
-
 def finish(name: str, as_json: bool, work: Callable[[], Outcome]) -> NoReturn:
     """Run a command's work, print its outcome, and exit with its code.
 

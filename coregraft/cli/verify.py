@@ -97,7 +97,7 @@ def read_inputs(path: str) -> dict[str, Any]:
             return {name: arrays[name] for name in arrays.files}
     except OSError as error:
         raise InputError("inputs-unreadable", f"cannot be read: {error.strerror or error}", node=path) from error
-    except (ValueError, AttributeError, zipfile.BadZipFile) as error:  # pickled objects; a single array; a broken file
+    except (ValueError, AttributeError, EOFError, zipfile.BadZipFile) as error:  # pickles; one array; nothing; broken
         raise InputError(
             "inputs-unreadable", "this is not an .npz file of plain arrays", node=path,
             hint="numpy.savez(FILE, name=array, ...) writes one",
