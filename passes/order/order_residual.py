@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -81,9 +82,9 @@ class OrderResidual(Rule):
 
 def _has_conv(value: ValueView, source: ValueView) -> bool:
     """Whether ``value`` is computed from ``source`` through a convolution, within a few ops."""
-    todo, seen = [(value, False, 0)], set()
-    while todo:
-        at, through, depth = todo.pop()
+    todo, seen = deque([(value, False, 0)]), set()
+    while todo:  # the nearest first: the depth at which a value is seen is its least
+        at, through, depth = todo.popleft()
         op = at.producer
         if at == source and through:
             return True
@@ -137,18 +138,21 @@ def _diagonal(weights: Array, conv: OpView) -> tuple[Any, ...]:
 
 def _centre(conv: OpView) -> tuple[int, ...] | None:
     """The tap that reads the output's own position, when the Conv keeps the size with stride 1; else None."""
-    weight = conv.inputs[1]
+    x, weight, *_ = conv.inputs
+    y = conv.outputs[0]
+    if x is None or x.static_shape is None or y is None or y.static_shape is None:
+        return None
     assert weight is not None and weight.static_shape is not None
-    dims = len(weight.static_shape) - 2
-    strides = conv.attr("strides") or (1,) * dims
-    dilations = conv.attr("dilations") or (1,) * dims
-    pads = conv.attr("pads") or (0,) * (2 * dims)
-    if any(s != 1 for s in strides) or conv.attr("auto_pad") != "NOTSET":
+    kernel = weight.static_shape[2:]
+    strides = conv.attr("strides") or (1,) * len(kernel)
+    dilations = conv.attr("dilations") or (1,) * len(kernel)
+    pads = conv.attr("pads") or (0,) * (2 * len(kernel))
+    if x.static_shape[2:] != y.static_shape[2:] or any(s != 1 for s in strides) or conv.attr("auto_pad") != "NOTSET":
         return None
-    if any(pads[i] % dilations[i] for i in range(dims)):
+    if any(pad % d for pad, d in zip(pads, dilations, strict=False)):  # the begins: they come first
         return None
-    taps = tuple(pads[i] // dilations[i] for i in range(dims))
-    return taps if all(t < k for t, k in zip(taps, weight.static_shape[2:], strict=True)) else None
+    taps = tuple(pad // d for pad, d in zip(pads, dilations, strict=False))
+    return taps if all(0 <= t < k for t, k in zip(taps, kernel, strict=True)) else None
 
 
 def _absorb_applies(m: Match) -> bool:
@@ -169,7 +173,7 @@ def _absorb(op: OpBuilder, m: Match) -> Any:
 
 def _concat_applies(m: Match) -> bool:
     conv = _plain_conv(m.b)
-    return conv is not None and _centre(conv) is not None and conv.inputs[0].static_shape is not None  # type: ignore[union-attr]
+    return conv is not None and _centre(conv) is not None
 
 
 def _concat(op: OpBuilder, m: Match) -> Any:
