@@ -46,8 +46,6 @@ class PrivateConvBias(Rule):
     def where(self, m: Any) -> Any:
         if not m.k.is_const:
             return m.no("the summand is computed at run time")
-        if m.k.dtype is None or not m.k.dtype.is_float:
-            return m.no("not floating point")
         return len(m.k.users) > 1 or m.k.is_output or m.no("no other op reads {}", m.k.name)
 
     def replacement(self, op: OpBuilder, m: Any) -> Any:

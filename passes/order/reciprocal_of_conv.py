@@ -44,8 +44,6 @@ class ReciprocalOfConv(Rule):
         return op.Div(c, op.any_of(("Conv", "ConvTranspose"), x, w, b, _name="conv", _shared=True))
 
     def where(self, m: Any) -> Any:
-        if m.c.dtype is None or not m.c.dtype.is_float:
-            return m.no("not floating point")
         return m.c.is_const or m.no("the dividend is computed at run time")
 
     def replacement(self, op: OpBuilder, m: Any) -> Any:
