@@ -76,6 +76,8 @@ PARAMETERS = (
     "decompose-mel-weight-matrix",
     "decompose-trilu",
 )
+#: What the data selects, of fixed size beside a mask, as far as the ops go that take it.
+SELECTIONS = ("dissolve-empty-guards", "mask-selections", "eliminate-dead-code", "cleanup")
 #: Dilated convolutions, and convolutions in canonical form.
 CONVOLUTIONS = ("replace-dilated-conv", "cancel-phase-pairs", "canonical-conv-transpose", "lift-conv3d")
 #: What a target lacks, in terms of what it has.
@@ -153,6 +155,7 @@ def convert_pipeline(target: Target, precision: Precision) -> list[str]:
         *LOOPS,
         "resolve-auto-pad",
         *PARAMETERS,
+        *SELECTIONS,
         *FUSE,
         *ORDER,
         *DECOMPOSE,

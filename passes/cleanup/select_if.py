@@ -79,8 +79,8 @@ class SelectIf(Pass):
         if len(ops) > self.max_ops:
             return NoMatch("its branches have {} ops, more than max-ops={}", len(ops), self.max_ops)
         for g, inner in ops:
-            risky = inner.type in _DATA_DEPENDENT and not _in_range(Scope(g, scope), inner)
-            if inner.domain or risky or _divides_integers(g, inner):
+            risky = inner.type in _DATA_DEPENDENT and not fetches_in_range(Scope(g, scope), inner)
+            if inner.domain or risky or divides_integers(g, inner):
                 return NoMatch("{} may fail where its branch is not taken", inner.label)
             if any((kind := g.tensor_type(o)) is None or kind.shape is None for o in inner.outputs if o):
                 return NoMatch("the shape of {} is not known", inner.label)
@@ -96,7 +96,7 @@ def _ops(g: Graph) -> Iterator[tuple[Graph, Op]]:
         yield g, g.op(op_id)
 
 
-def _in_range(scope: Scope, op: Op) -> bool:
+def fetches_in_range(scope: Scope, op: Op) -> bool:
     """Whether an op is a Gather of elements that are certainly there."""
     kind = scope.type(op.inputs[0])
     indices = scope.const(op.inputs[1]) if op.type == "Gather" else None
@@ -105,7 +105,8 @@ def _in_range(scope: Scope, op: Op) -> bool:
     return bool(((indices.numpy() >= -size) & (indices.numpy() < size)).all())
 
 
-def _divides_integers(g: Graph, op: Op) -> bool:
+def divides_integers(g: Graph, op: Op) -> bool:
+    """Whether an op divides whole numbers, which not every number can."""
     kind = g.tensor_type(op.outputs[0]) if op.type in ("Div", "Mod") else None
     return kind is not None and not kind.dtype.is_float
 

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from coregraft.passes.decompose._base import Decomposition, constant, ints, need, operand
+from coregraft.passes.decompose._base import Decomposition, ints, need, operand
 from coregraft.passes.shapes._index import count_up, number, true_places
 from coregraft.rewriter.graph import Graph
 from coregraft.rewriter.passes import Equivalence, NoMatch, OpBuilder, OpView, ValueView
@@ -19,6 +19,9 @@ _GONE = np.finfo(np.float32).min
 _LEAST = np.nextafter(_GONE, np.float32(0))
 #: Keeps a union of nothing from dividing by zero.
 _TINY = np.finfo(np.float32).tiny
+
+#: Most steps to write out. A loop takes a few ops for its own ends, and runs on the CPU.
+MAX_UNROLLED = 16
 
 
 @dataclass(frozen=True)
@@ -65,44 +68,62 @@ class DecomposeNonMaxSuppression(Decomposition):
     equivalence: ClassVar[Equivalence] = Equivalence.REASSOCIATING
     roots: ClassVar[tuple[str, ...]] = ("NonMaxSuppression",)
     when_unsupported: ClassVar[bool] = True
-    max_unrolled: int = 16
+    max_unrolled: int = MAX_UNROLLED
 
     def build(self, op: OpBuilder, node: OpView) -> Any:
         y = node.outputs[0]
         assert y is not None
         kept = y.static_shape[0] if y.static_shape is not None else None
-        found = select(op, node, kept, self.max_unrolled)
+        found = select(
+            op, (need(node, 0), need(node, 1), *(operand(node, i) for i in (2, 3, 4))), y.name,
+            centred=node.attr("center_point_box") == 1, kept=kept, max_unrolled=self.max_unrolled,
+        )  # fmt: skip
         if isinstance(found, NoMatch):
             return found
-        rows, real = found
+        owners, picked, real = found
+        rows = op.Concat(owners, op.Reshape(picked, ints(op, [-1, 1])), axis=1)
         if kept is not None:
             return op.Gather(rows, true_places(op, real, kept), axis=0)
         return op.Gather(rows, op.Squeeze(op.NonZero(real), ints(op, [0])), axis=0)
 
 
-def select(op: OpBuilder, node: OpView, kept: int | None, max_unrolled: int) -> tuple[Any, Any] | NoMatch:
-    """Every row that a NonMaxSuppression could give, int64 [n, 3] in the order of its result, and which it gives, [n].
+def select(
+    op: OpBuilder, operands: Sequence[ValueView | None], name: str, *, centred: bool, kept: int | None = None,
+    max_unrolled: int = MAX_UNROLLED, valid: ValueView | None = None,
+) -> tuple[Any, Any, Any] | NoMatch:  # fmt: skip
+    """Every box that a NonMaxSuppression could give, in the order of its result.
 
     Args:
-        kept: how many it gives in all, where that is known.
+        operands: boxes, scores, limit, overlap and least score, as the op has them.
+        name: of its result.
+        kept: how many boxes it gives in all, where that is known.
         max_unrolled: from how many steps on they are a loop.
+        valid: which boxes are any, bool [boxes]; all where None.
+
+    Returns:
+        The image and class of each, int64 [n, 2]; the box, int64 [n]; and whether it is given, bool [n].
     """
-    boxes, scores, limit = need(node, 0), need(node, 1), operand(node, 2)
+    boxes, scores, limit, overlap, least = operands
+    assert boxes is not None and scores is not None
     if boxes.static_shape is None or scores.static_shape is None:
         return NoMatch("the number of boxes is not known")
     images, classes, count = scores.static_shape
-    known = constant(node, 2)
-    bounds = [count, *([] if kept is None else [kept]), *([] if known is None else [int(known.reshape(()))])]
+    bounds = [count, *([] if kept is None else [kept])]
+    if limit is not None and limit.is_const:
+        bounds.append(limit.scalar())
     steps = 0 if limit is None else min(bounds)
     if steps <= 0 or images * classes == 0:
         return NoMatch("it keeps no box, and Core ML has no empty tensor")
-    suppression = _Suppression.of(op, node, boxes, scores)
-    picked, there = suppression.unrolled(op, steps) if steps <= max_unrolled else suppression.looped(op, node, steps)
+    suppression = _Suppression.of(op, boxes, scores, overlap, least, centred=centred, valid=valid)
+    if steps <= max_unrolled:
+        picked, real = suppression.unrolled(op, steps)
+    else:
+        picked, real = suppression.looped(op, steps, f"{name}/step")
     if limit is not None and not limit.is_const:
-        there = op.And(there, op.Less(count_up(op, steps), op.Reshape(limit, ints(op, [1]))))
-    owner = np.indices((images, classes, steps))[:2].reshape(2, -1).T
-    rows = op.Concat(op.const(owner.astype(np.int64)), op.Reshape(picked, ints(op, [-1, 1])), axis=1)
-    return rows, op.Reshape(there, ints(op, [-1]))
+        real = op.And(real, op.Less(count_up(op, steps), op.Reshape(limit, ints(op, [1]))))
+    owners = np.indices((images, classes, steps))[:2].reshape(2, -1).T
+    flat = ints(op, [-1])
+    return op.const(owners.astype(np.int64)), op.Reshape(picked, flat), op.Reshape(real, flat)
 
 
 @dataclass(frozen=True)
@@ -126,14 +147,18 @@ class _Suppression:
     most: Any
 
     @classmethod
-    def of(cls, op: OpBuilder, node: OpView, boxes: ValueView, scores: ValueView) -> _Suppression:
+    def of(
+        cls, op: OpBuilder, boxes: ValueView, scores: ValueView, overlap: ValueView | None, least: ValueView | None,
+        *, centred: bool, valid: ValueView | None,
+    ) -> _Suppression:  # fmt: skip
         assert scores.static_shape is not None
         images, _, count = scores.static_shape
-        overlap, least = operand(node, 3), operand(node, 4)
-        left = op.Max(scores, _constant(op, _LEAST))
+        left, gone = op.Max(scores, _constant(op, _LEAST)), _constant(op, _GONE)
         if least is not None:
-            left = op.Where(op.Greater(scores, op.Reshape(least, ints(op, [1]))), left, _constant(op, _GONE))
-        sides = _corners(op, boxes, node.attr("center_point_box") == 1)
+            left = op.Where(op.Greater(scores, op.Reshape(least, ints(op, [1]))), left, gone)
+        if valid is not None:
+            left = op.Where(valid, left, gone)
+        sides = _corners(op, boxes, centred)
         sides = [*sides, op.Mul(op.Sub(sides[1], sides[0]), op.Sub(sides[3], sides[2]))]
         return cls(
             left, sides, [op.Reshape(side, ints(op, [-1])) for side in sides],
@@ -142,7 +167,8 @@ class _Suppression:
         )  # fmt: skip
 
     def unrolled(self, op: OpBuilder, steps: int) -> tuple[Any, Any]:
-        """The boxes picked, int64 [images, classes, steps], and whether each is one."""
+        """The boxes picked, int64 [images, classes, steps], and whether each is one: what is not is some box all the
+        same."""
         left, picked, there = self.left, [], []
         while True:
             at, is_box = _best(op, left)
@@ -154,14 +180,15 @@ class _Suppression:
         flags = _joined(op, there)
         return _joined(op, picked), op.Cast(flags, to=int(DType.BOOL))
 
-    def looped(self, op: OpBuilder, node: OpView, steps: int) -> tuple[Any, Any]:
-        """The same, in a loop that ends when no class has a box left."""
+    def looped(self, op: OpBuilder, steps: int, stem: str) -> tuple[Any, Any]:
+        """The same, in a loop that ends when no class has a box left; its values are called after ``stem``."""
         images, classes, _ = self.left.static_shape
         nothing = op.const(np.full((images, classes, steps), -1, np.int64))
         turns = op.const(np.array(steps, np.int64))
-        body = self._body(op, f"{node.op.outputs[0]}/step", steps)
+        body = self._body(op, stem, steps)
         _, picked = op.Loop(turns, _any_left(op, self.left), self.left, nothing, body=body, _outputs=2)
-        return picked, op.GreaterOrEqual(picked, number(op, 0))
+        zero = number(op, 0)
+        return op.Max(picked, zero), op.GreaterOrEqual(picked, zero)
 
     def _body(self, op: OpBuilder, stem: str, steps: int) -> Graph:
         """One step as the body of a loop: what is left and what was picked, before and after."""
