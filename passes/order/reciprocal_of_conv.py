@@ -47,6 +47,6 @@ class ReciprocalOfConv(Rule):
         return m.c.is_const or m.no("the dividend is computed at run time")
 
     def replacement(self, op: OpBuilder, m: Any) -> Any:
-        inverse = op.Reciprocal(m.root.inputs[1])
-        is_one = m.c.is_scalar and m.c.scalar() == 1 and (m.c.rank or 0) <= (m.output.rank or 0)
-        return inverse if is_one else op.Mul(inverse, m.c)
+        conv = m.conv.outputs[0]
+        is_one = m.c.is_scalar and m.c.scalar() == 1 and m.output.rank == conv.rank
+        return op.Reciprocal(conv) if is_one else op.Mul(op.Reciprocal(conv), m.c)

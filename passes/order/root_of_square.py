@@ -42,8 +42,5 @@ class RootOfSquare(Rule):
     def pattern(self, op: Any, x: Any) -> Any:
         return op.Sqrt(op.any_of(op.Pow(x, 2), op.Mul(x, x)))
 
-    def where(self, m: Any) -> Any:
-        return (m.x.dtype is not None and m.x.dtype.is_float) or m.no("not floating point")
-
     def replacement(self, op: OpBuilder, m: Any) -> Any:
         return op.Abs(m.x)

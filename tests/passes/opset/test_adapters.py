@@ -42,6 +42,7 @@ def cases() -> Iterator[tuple[str, Model]]:
             yield f"{op_type} {opset} axis {axis}", one(opset, op_type, {"x": x}, axis=axis)
         yield f"{op_type} default axis", one(12, op_type, {"x": x})
         yield f"{op_type} one wide axis", one(12, op_type, {"x": floats(2, 7, 1, 1)}, axis=1)
+        yield f"{op_type} default axis, the one wide one", one(12, op_type, {"x": floats(2, 7, 1, 1)})
     for opset in (7, 11):
         yield f"Squeeze {opset}", one(opset, "Squeeze", {"x": floats(1, 3, 1, 2)}, axes=[0, 2])
         yield f"Squeeze {opset}, all", one(opset, "Squeeze", {"x": floats(1, 3, 1, 2)})

@@ -160,6 +160,20 @@ def test_defaults_the_internal_opset_does_not_know_are_left_out() -> None:
     assert (g.opsets[""], dict(op.attrs)) == (24, {})
 
 
+def test_ops_of_another_domain_are_none_of_ours() -> None:
+    """Not even under a name of ours: neither do they raise the stamp, nor lose an attribute."""
+    g = Graph()
+    for name in "ab":
+        g.add_input(name, TensorType(DType.FLOAT, (2, 4, 6, 6)))
+    g.add_op(Op("Mod", ("a", "b"), ("c",), domain="mine"))
+    g.add_op(Op("SpaceToDepth", ("c",), ("y",), {"mode": "DCR"}, domain="mine"))
+    g.set_outputs(["y"])
+    g.set_opsets({"": 28, "mine": 1})
+    g = upgraded(g)
+    assert g.opsets[""] == 24
+    assert [dict(op.attrs) for _, op in g.ops()] == [{}, {"mode": "DCR"}]
+
+
 def test_other_domains_keep_their_version() -> None:
     scaler = helper.make_node("Scaler", ["x"], ["y"], domain="ai.onnx.ml", offset=[0.5], scale=[2.0])
     g = upgraded(Model(21, [scaler], {"x": X[0]}, domains={"ai.onnx.ml": 3}).graph())
