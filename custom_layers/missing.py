@@ -8,6 +8,7 @@ from pathlib import Path
 from coregraft.custom_layers import own as owning
 from coregraft.custom_layers.use import Use, use_of
 from coregraft.lowering import convert, targets
+from coregraft.lowering.emitter import type_unknown
 from coregraft.lowering.program import require_pinned
 from coregraft.passes.pipelines import convert_pipeline
 from coregraft.rewriter.errors import UnsupportedError
@@ -72,7 +73,7 @@ def _typed(scopes: tuple[Graph, ...]) -> Callable[[str], TensorType]:
     def type_of(name: str) -> TensorType:
         kind = next((k for g in scopes if name in g and (k := g.tensor_type(name)) is not None), None)
         if kind is None:
-            raise UnsupportedError("type-unknown", f'the type of "{name}" is not known, or it is no tensor', node=name)
+            raise type_unknown(name)
         if kind.static_shape is None:
             raise UnsupportedError(
                 "shape-unknown", f'the shape of "{name}" is not known: {kind}', node=name,

@@ -178,7 +178,7 @@ class Emitter:
         """
         found = self._holder(name)[0].graph.tensor_type(name)
         if found is None:
-            raise UnsupportedError("type-unknown", f'the type of "{name}" is not known, or it is no tensor', node=name)
+            raise type_unknown(name)
         return found
 
     def shape(self, name: str) -> tuple[int, ...]:
@@ -422,6 +422,14 @@ def _merged(kind: TensorType, var: Any) -> list[Size]:
     """What the graph knows of the sizes of a value, and of those that it does not, what MIL made of them."""
     found = sizes_of(var)
     return [want if isinstance(want, int) else have for want, have in zip(kind.shape or found, found, strict=True)]
+
+
+def type_unknown(name: str) -> UnsupportedError:
+    """The refusal of a value whose type nobody knows: what makes it is an op that nobody knows, mostly."""
+    return UnsupportedError(
+        "type-unknown", f'the type of "{name}" is not known, or it is no tensor', node=name,
+        hint="say it in the model's value info, or register the op that makes it as a custom layer",
+    )  # fmt: skip
 
 
 def _shape_unknown(name: str, kind: TensorType) -> UnsupportedError:

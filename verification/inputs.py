@@ -65,7 +65,8 @@ def draw(g: Graph, seed: int = 0) -> dict[str, Array]:
         type_ = g.tensor_type(name)
         shape = None if type_ is None else type_.static_shape
         if type_ is None or shape is None or type_.dtype is DType.STRING:
-            raise InputError("input-undrawable", f"no values can be drawn for {type_ or 'an unknown type'}", node=name)
+            text = f"no values can be drawn for {type_ or 'an unknown type'}"
+            raise InputError("input-undrawable", text, node=name, hint="fix its sizes, or give inputs of your own")
         rng = np.random.default_rng([seed, zlib.crc32(name.encode())])
         feeds[name] = np.asarray(_draw(kind, shape, rng)).astype(type_.dtype.numpy)
     return feeds

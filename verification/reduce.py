@@ -53,7 +53,10 @@ def reduce(graph: Graph, inputs: Mapping[str, Array], fails: StillFails, *, budg
     search = _Search(graph, inputs, fails, budget)
     whole = graph.topological()
     if not search.fails(whole):
-        raise UsageError("reduce-passes", "the check does not fail on the whole model: there is nothing to reduce")
+        raise UsageError(
+            "reduce-passes", "the check does not fail on the whole model: there is nothing to reduce",
+            hint="give the inputs on which it fails, and the options of the conversion that does",
+        )  # fmt: skip
     kept = search.shortest_prefix(whole)
     kept = search.shortest_suffix(kept)
     kept = search.without_single_ops(kept)
@@ -67,10 +70,14 @@ def command_check(command: str) -> StillFails:
     A non-zero exit code means that the candidate still fails.
 
     Raises:
-        UsageError: ``check-command`` when the command does not name ``{model}``.
+        UsageError: ``check-command`` when the command does not name ``{model}``, or has an open quotation.
     """
     if "{model}" not in command:
         raise UsageError("check-command", "the check command must contain {model}")
+    try:
+        parts = shlex.split(command)
+    except ValueError as error:
+        raise UsageError("check-command", f"the check command cannot be read: {error}") from error
 
     def fails(graph: Graph, inputs: Mapping[str, Array]) -> bool:
         from coregraft.rewriter.onnx_io.save import save
@@ -79,7 +86,7 @@ def command_check(command: str) -> StillFails:
             model, feeds = Path(folder) / "candidate.onnx", Path(folder) / "inputs.npz"
             save(graph, model)
             np.savez(feeds, **dict(inputs))  # type: ignore[arg-type]
-            words = [w.replace("{model}", str(model)).replace("{inputs}", str(feeds)) for w in shlex.split(command)]
+            words = [w.replace("{model}", str(model)).replace("{inputs}", str(feeds)) for w in parts]
             try:
                 return subprocess.run(words, capture_output=True).returncode != 0
             except OSError as error:

@@ -102,6 +102,9 @@ def check(
             counts[REFUSED] = len(obstacles)
         by_code = ", ".join(f"{code} x{n}" for code, n in sorted(counts.items()))
         click.echo(f"{counts.total()} finding(s) for {goal}{': ' + by_code if by_code else ''}", err=True)
+        if any(e.code == "op-no-lowering" for e in obstacles):
+            taken = "makes custom layers of" if goal.format == "neuralnetwork" else "cuts the model around"
+            click.echo(f"`coregraft convert` {taken} such ops; `coregraft explain {REFUSED}` says more.", err=True)
         if wanted:
             click.echo("`coregraft explain CODE` says why it matters; `coregraft convert` mends them.", err=True)
 

@@ -16,28 +16,27 @@ if TYPE_CHECKING:
 
 @click.command("demo", short_help="Show everything on a small network that needs no download.")
 @click.option(
-    "--output", "folder", default="coregraft-demo", show_default=True, help="Folder for the files it writes."
+    "--output", default="coregraft-demo", show_default=True, help="Folder for the files it writes."
 )
 @json_option
-def command(folder: str, as_json: bool) -> None:
+def command(output: str, as_json: bool) -> None:
     """Build a small network with everything that goes wrong, check it, rewrite it and convert it."""
-    finish("demo", as_json, lambda: demo(Path(folder)))
+    finish("demo", as_json, lambda: demo(output))
 
 
-def demo(folder: Path) -> Outcome:
+def demo(output: str) -> Outcome:
     from coregraft.cli.check import check
     from coregraft.cli.demo_model import demo_model
-    from coregraft.cli.options import Source
+    from coregraft.cli.options import Source, check_folder
     from coregraft.lowering.convert import convert
     from coregraft.passes.pipelines import convert_pipeline
-    from coregraft.rewriter.errors import UnsupportedError, UsageError
+    from coregraft.rewriter.errors import UnsupportedError
     from coregraft.rewriter.onnx_io.save import save
     from coregraft.rewriter.target import Target
 
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError("output-unwritable", f"cannot make the folder: {error}", node=str(folder)) from error
+    check_folder(output)
+    folder = Path(output)
+    folder.mkdir(parents=True, exist_ok=True)
     model = folder / "demo.onnx"
     plain = folder / "demo-supported.onnx"
     save(demo_model(), model)

@@ -146,6 +146,17 @@ def check_output(path: str, *suffixes: str) -> None:
         raise UsageError("output-unwritable", "the folder may not be written to", node=path)
 
 
+def check_folder(path: str) -> None:
+    """See before the work begins that a folder can be written into; it need not be there yet.
+
+    Raises:
+        UsageError: ``output-unwritable``.
+    """
+    there = next(place for place in (Path(path), *Path(path).absolute().parents) if place.exists())
+    if not path or not there.is_dir() or not os.access(there, os.W_OK):
+        raise UsageError("output-unwritable", "no folder can be made or written to there", node=path)
+
+
 def parse_names(option: str, texts: Sequence[str]) -> tuple[str, ...]:
     """The names of texts with commas, each once.
 

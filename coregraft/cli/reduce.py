@@ -10,6 +10,7 @@ import click
 from coregraft.cli.envelope import Outcome, finish, json_option, progress
 from coregraft.cli.options import (
     Source,
+    check_folder,
     format_option,
     output_option,
     own_option,
@@ -56,6 +57,7 @@ def command(
     def work() -> Outcome:
         options = {**conversion, "own": parse_names("--own", conversion["own"])}
         options["format"] = options.pop("format_")
+        check_folder(output)
         with progress("reducing", hidden=as_json):
             return shrink(source, Path(output), check_command, inputs, options)
 

@@ -10,6 +10,7 @@ import click
 from coregraft.cli.envelope import Outcome, finish, json_option, progress
 from coregraft.cli.options import (
     Source,
+    check_folder,
     format_option,
     output_option,
     own_option,
@@ -44,6 +45,7 @@ def stubs(source: Source, output: str, format_: str, target: str, own: tuple[str
     from coregraft.custom_layers.swift_package import package
     from coregraft.lowering.package import place_text
 
+    check_folder(output)
     uses = missing_layers(
         source.path, target=target, format=format_, own=parse_names("--own", own), **source.sizes()
     )

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
 from coregraft.cli import main
 from coregraft.custom_layers.registry import temporarily
+from coregraft.rewriter.onnx_io.load import load
 from coregraft.rewriter.onnx_io.save import save
 from coregraft.rewriter.onnx_io.text import parse
 
@@ -92,3 +95,70 @@ def test_a_file_that_is_wrong(folder: Path, text: str, code: str) -> None:
     (folder / "layers.toml").write_text(text)
     args = ("convert", str(folder / "net.onnx"), "-o", str(folder / "out.mlmodel"), "--format", "neuralnetwork")
     assert run(*args, "--custom-layers", str(folder / "layers.toml"), code=2)["error"]["code"] == code
+
+
+def test_every_command_that_reads_a_model_takes_the_file(folder: Path) -> None:
+    """Each of them needs the layer: its type, or what it computes."""
+    net, layers = str(folder / "net.onnx"), ("--custom-layers", str(folder / "layers.toml"))
+    parts, network = str(folder / "net.parts"), str(folder / "net.mlmodel")
+    assert run("cut", net, "-o", parts, code=4)["error"]["code"] == "type-unknown"
+    with temporarily():
+        assert run("cut", net, "-o", parts, *layers)["result"]["verification"]["ok"]
+    assert run("verify", net, parts, code=4)["error"]["code"] == "reference-missing"
+    with temporarily():
+        assert run("verify", net, parts, *layers)["result"]["ok"]
+    with temporarily():
+        run("convert", net, "-o", network, "--format", "neuralnetwork", *layers)
+    assert run("verify", net, network, code=4)["error"]["code"] == "reference-missing"
+    with temporarily():
+        found = run("verify", net, network, *layers)["result"]
+    assert found["ok"] and found["drift"] is None
+    with temporarily():
+        plot = run("verify", net, network, *layers, "--plot", str(folder / "drift.svg"), code=2)["error"]
+    assert plot["code"] == "plot-unavailable"
+
+
+def test_a_layer_s_type_lets_rules_see_past_it(folder: Path) -> None:
+    text = MODEL.replace("y = Softmax(a, axis=1) @soft\n", "y = Expand(a, [2, 3]) @same\n")
+    save(parse(text), folder / "net.onnx")
+    args = ("rewrite", str(folder / "net.onnx"), "-o", str(folder / "better.onnx"))
+    layers = ("--custom-layers", str(folder / "layers.toml"))
+    with temporarily():
+        run(*args, *layers)
+    assert [op.type for _, op in load(folder / "better.onnx").ops()] == ["Swish"]
+    run(*args)
+    assert [op.type for _, op in load(folder / "better.onnx").ops()] == ["Swish", "Expand"]
+
+
+def test_check_says_what_becomes_of_the_op(folder: Path) -> None:
+    for format_, says in (("neuralnetwork", "makes custom layers"), ("mlprogram", "cuts the model")):
+        result = CliRunner().invoke(main, ["check", str(folder / "net.onnx"), "--format", format_])
+        assert result.exit_code == 1 and says in result.stderr
+
+
+def test_reduce_runs_the_layer_by_its_reference(folder: Path) -> None:
+    (folder / "check.py").write_text(
+        "import sys, onnx\nsys.exit(any(n.op_type == 'Softmax' for n in onnx.load(sys.argv[1]).graph.node))\n"
+    )
+    args = ("reduce", str(folder / "net.onnx"), "-o", str(folder / "bundle"))
+    check = ("--check", f"{sys.executable} {folder / 'check.py'} {{model}}")
+    assert run(*args, *check, code=4)["error"]["code"] == "reference-missing"
+    layers = ("--custom-layers", str(folder / "layers.toml"))
+    assert run(*args, *check, *layers)["result"]["ops"] == ['Softmax "soft"']
+    with np.load(folder / "bundle" / "inputs.npz") as feeds:
+        assert feeds.files == ["a"]
+
+
+@pytest.mark.parametrize("options", [("--format", "neuralnetwork"), ("--format", "mlprogram", "--own", "Softmax")])
+def test_reduce_converts_with_layers_and_islands(
+    folder: Path, options: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from coremltools.converters.mil.mil import Builder
+
+    text = MODEL.replace("output y\n", "z = Sin(y) @sine\noutput z\n")
+    save(parse(text), folder / "net.onnx")
+    layers = ("--custom-layers", str(folder / "layers.toml"))
+    args = ("reduce", str(folder / "net.onnx"), "-o", str(folder / "bundle"), *layers, *options)
+    assert run(*args, code=2)["error"]["code"] == "reduce-passes"
+    monkeypatch.setattr(Builder, "sin", Builder.cos)
+    assert run(*args)["result"]["ops"] == ['Sin "sine"']

@@ -100,6 +100,11 @@ def test_no_words_at_all_is_a_question_for_help() -> None:
         (["check", "m.onnx", "--select", "CG1,ZZ"], "rule-unknown"),
         (["check", "m.onnx", "--ignore", " "], "option-empty"),
         (["reduce", "m.onnx", "-o", "bundle", "--check", "true"], "check-command"),
+        (["reduce", "m.onnx", "-o", "bundle", "--check", "open ' {model}"], "check-command"),
+        (["reduce", "m.onnx", "-o", "m.onnx"], "output-unwritable"),
+        (["reduce", "m.onnx", "-o", "m.onnx/bundle"], "output-unwritable"),
+        (["stubs", "m.onnx", "-o", ""], "output-unwritable"),
+        (["demo", "--output", "m.onnx"], "output-unwritable"),
         (["reduce", "m.onnx", "-o", "bundle", "--target", "iOS99"], "target-unknown"),
     ],
 )
