@@ -8,7 +8,7 @@ list therefore names what is run, in order, and validates once.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from coregraft.lowering.emitter import BUILDER_ERRORS
@@ -125,12 +125,9 @@ def check(program: Any, target: Target) -> None:
             without elements.
         CoregraftError: ``mil-invalid``: an operand that has to be constant is not, a bug in an emitter.
     """
-    for function in program.functions.values():
-        for var in function.inputs.values():
-            _refuse_empty(var)
     for op in operations(program):
         for var in op.outputs:
-            _refuse_empty(var)
+            refuse_empty(var.shape or (), var.name)
             if target.max_rank is not None and len(var.shape or ()) > target.max_rank:
                 raise UnsupportedError(
                     "rank-unsupported", f"{op.op_type} makes a tensor of rank {len(var.shape)}", node=op.name,
@@ -142,10 +139,15 @@ def check(program: Any, target: Target) -> None:
                 raise CoregraftError("mil-invalid", f"operand {name} of {op.op_type} must be constant", node=op.name)
 
 
-def _refuse_empty(var: Any) -> None:
-    if 0 in (var.shape or ()):
+def refuse_empty(shape: Sequence[Any], name: str) -> None:
+    """Check that a tensor has elements.
+
+    Raises:
+        UnsupportedError: ``empty-tensor``.
+    """
+    if 0 in shape:
         raise UnsupportedError(
-            "empty-tensor", f'"{var.name}" has no elements, and Core ML has no empty tensors', node=var.name,
+            "empty-tensor", f'"{name}" has no elements, and Core ML has no empty tensors', node=name,
             hint="give the model sizes with which nothing is empty",
         )  # fmt: skip
 

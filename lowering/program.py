@@ -10,6 +10,7 @@ from typing import Any
 
 from coregraft.lowering.emitter import MIL_NAMES, Emitter, Fallback, canonical, mil_opset
 from coregraft.lowering.names import Names
+from coregraft.lowering.pipeline import refuse_empty
 from coregraft.lowering.registry import table_for
 from coregraft.lowering.sizes import is_known
 from coregraft.passes.refusals import why_kept
@@ -92,8 +93,8 @@ def lower_graph(graph: Graph, target: Target, fallback: Fallback | None = None) 
         fallback: emits the ops that have no lowering; without it they are an error.
 
     Raises:
-        UnsupportedError: ``dims-unpinned``; ``no-inputs``; ``rank-unsupported``; ``op-no-lowering``, which names all
-            of them; and what the emitters raise.
+        UnsupportedError: ``dims-unpinned``; ``no-inputs``; ``rank-unsupported``; ``empty-tensor``; ``op-no-lowering``,
+            which names all of them; and what the emitters raise.
         CoregraftError: ``lowering-type-mismatch``: an emitter's result is not of the type that the graph says.
     """
     from coremltools.converters.mil.mil import Builder, Function, Program
@@ -229,6 +230,7 @@ def _input_feature(graph: Graph, name: str, feature: str, target: Target) -> Fea
             "rank-unsupported", f'input "{name}" has rank {len(shape)}, Core ML takes {target.max_rank}', node=name,
             hint="feed it reshaped, and reshape it back as the first op",
         )  # fmt: skip
+    refuse_empty(shape, name)  # before an emitter trips over it
     return Feature(name, feature, kind, _declared(io_dtype(kind.dtype, target, name), target), shape)
 
 

@@ -39,8 +39,10 @@ def test_ops_in_bodies_are_told_once_with_their_reasons() -> None:
     assert "random numbers are others" in found[0].message
 
 
-def test_what_only_the_finished_program_shows_is_told() -> None:
+def test_an_empty_input_is_told_before_an_emitter_trips_over_it() -> None:
     assert told("input x: float[0,8]\ny = Relu(x)\noutput y\n") == [("empty-tensor", "x")]
+    text = "input x: float[3,0,5]\ninput k: bool[1,5]\ny = Where(k, x, x)\noutput y\n"
+    assert [(e.code, e.node) for e in refusals(parse(text), targets.get("iOS15"))] == [("empty-tensor", "x")]
 
 
 @pytest.mark.parametrize("format", ["mlprogram", "neuralnetwork"])
