@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
+import numpy as np
+
 from coregraft.passes.precision import _half
 from coregraft.rewriter.dialect import DOMAIN
 from coregraft.rewriter.graph import Graph, Op
@@ -304,6 +306,8 @@ def _retype(g: Graph, rw: Rewriter, op_id: int, dtype: DType, casts: dict[tuple[
     for name in ("to", "dtype", "output_dtype"):
         if name in attrs and attrs[name] in _FLOATS:
             attrs[name] = int(dtype)
+    if op.type == "ConstantOfShape":
+        attrs.setdefault("value", Const.of(np.zeros(1, np.float32)))  # what it is by default, whose type is FLOAT
     if isinstance(attrs.get("value"), Const) and attrs["value"].dtype in _FLOATS:
         attrs["value"] = Const.of(attrs["value"].numpy(), dtype)
     if tuple(inputs) != op.inputs or attrs != dict(op.attrs):

@@ -18,7 +18,6 @@ _PATH = frozenset(
         *("Reshape", "Unsqueeze", "Squeeze", "Transpose", "Slice", "Concat", "Gather"),
     }
 )
-_ENDS = frozenset({"Softmax", "LogSoftmax"})
 
 
 @dataclass(frozen=True)
@@ -30,7 +29,7 @@ class BoundMaskConstants(Pass):
     Finds constants below ``-limit`` (the lowest float, -1e9, minus infinity) all of whose ways lead into a softmax
     through additions, selections, products and data movement, and replaces them by ``-limit / n``, where ``n`` is the
     number of such masks that can add up. A softmax whose result is tested by IsNaN is left alone: there, a fully
-    masked row must stay NaN.
+    masked row must stay NaN. So is a LogSoftmax: what it makes of a masked score is a result.
 
     Why it matters
     --------------
@@ -120,7 +119,7 @@ class BoundMaskConstants(Pass):
                     return "it reaches an output of the model"
                 for user in g.users(value):
                     op = g.op(user)
-                    if op.type in _ENDS and not op.domain:
+                    if op.type == "Softmax" and not op.domain:
                         if any(g.op(u).type == "IsNaN" for u in g.users(op.outputs[0])):
                             return "fully masked rows are told by IsNaN"
                     elif op.type not in _PATH or op.domain or (op.type == "Where" and op.inputs[0] == value):
