@@ -36,7 +36,7 @@ def _squeeze(v: Inputs) -> Any:
 @rule("concat")
 def _concat(v: Inputs) -> Any:
     assert not rank0(v, "interleave", False)
-    return np.concatenate(v["values"], axis=rank0(v, "axis"))
+    return np.concatenate([np.atleast_1d(a) for a in v["values"]], axis=rank0(v, "axis"))
 
 
 @rule("stack")

@@ -10,6 +10,7 @@ import pytest
 from coregraft.rewriter.errors import UnsupportedError
 from coregraft.rewriter.graph import Graph, Op
 from coregraft.rewriter.types import Const, DType, TensorType
+from tests.lowering.agreement import agree
 from tests.lowering.fold_harness import (
     Case,
     assert_equal,
@@ -233,8 +234,17 @@ def test_refused(c: Case) -> None:
 
 
 @pytest.mark.parametrize("i", [1, 2])
-def test_slice_bounds_must_be_known(i: int) -> None:
+@pytest.mark.parametrize(("start", "end"), [(0, 2), (-1, 9), (1, -1), (-9, 1)])
+def test_slice_between_places_of_the_run_time(i: int, start: int, end: int) -> None:
     constant = tuple({1, 2} - {i})
+    agree(case("Slice", _X, np.array([start]), np.array([end]), np.array([2]), constant=(*constant, 3)))
+    agree(case("Slice", _X, np.array([end]), np.array([start - 4]), np.array([2]), np.array([-1]),
+               constant=(*constant, 3, 4)))  # fmt: skip
+
+
+@pytest.mark.parametrize("i", [3, 4])
+def test_slice_axes_and_steps_must_be_known(i: int) -> None:
+    operands = _X, np.array([0]), np.array([2]), np.array([1]), np.array([1])
     with pytest.raises(UnsupportedError) as error:
-        ran(case("Slice", _X, np.array([0]), np.array([2]), constant=constant))
+        ran(case("Slice", *operands, constant=tuple({1, 2, 3, 4} - {i})))
     assert error.value.code == "const-needed"

@@ -59,17 +59,35 @@ def test_what_the_declared_shape_settles(
     right(source, {"x": X, "n": np.array(numbers, np.int64)}, tmp_path)
 
 
-@pytest.mark.parametrize(("lines", "output", "code"), [
-    ("r = Tile(x, p)", "?,?,?", "const-needed"),
-    ("m = ReduceMax(x)\nr = Expand(m, p)", "?,?,?", "shape-unknown"),
-    ("r = Reshape(x, p)", "?,?,?", "const-needed"),
-    ("e = Add(p, p)\nr = Slice(x, p, e)", "?,?,?", "const-needed"),
-    ("c = ConstantOfShape(p)\nd = Flatten(c)\nr = Add(d, 1.0)", "1,12", "shape-unknown"),
-    ("s = Tile(x, p)\nr = ReduceSum(s)", "1,1,1", "const-needed"),
+@pytest.mark.parametrize(("lines", "numbers"), [
+    ("r = Tile(x, p)", (1, 0, 2)),
+    ("m = ReduceMax(x)\nr = Expand(m, p)", (3, 0, 1)),
+    ("r = Expand(x, p)", (4, 1, 2, 3)),
+    ("r = Reshape(x, p)", (5, 3, 0)),
+    ("r = Reshape(x, p)", (3, -2, 2)),
+    ("r = Reshape(x, p)", (-1, -2, 1)),
+    ("e = Add(p, p)\nr = Slice(x, p, e)", (-1, 0, 1)),
+    ("c = ConstantOfShape(p)\nd = Flatten(c)\nr = Add(d, 1.0)", (1, 2, 3)),
+    ("s = Tile(x, p)\nr = ReduceSum(s)", (0, 1, 2)),
+    ("r, i = TopK(x, p, axis=2, largest=0)", (2,)),
 ])  # fmt: skip
-def test_what_it_does_not_is_refused(lines: str, output: str, code: str) -> None:
+def test_what_it_does_not_is_read_at_run_time(lines: str, numbers: tuple[int, ...], tmp_path: Path) -> None:
+    source = HEAD.format(len(numbers)) + lines + "\ny = Exp(r)\noutput y\n"
+    done = right(source, {"x": X, "n": np.array(numbers, np.int64)}, tmp_path)
+    assert any(feature.shape is None for feature in done.report.outputs) == ("ReduceSum" not in lines)
+    assert "depends on the data" in done.report.warnings[-1]
+
+
+@pytest.mark.parametrize(("lines", "code"), [
+    ("r = Pad(x, p)", "const-needed"),
+    ("r = ReduceSum(x, p)", "const-needed"),
+    ("r = Unsqueeze(x, p)", "const-needed"),
+    ("r = Slice(x, p, p, p)", "const-needed"),
+])  # fmt: skip
+def test_what_changes_the_rank_or_the_axes_is_refused(lines: str, code: str) -> None:
+    source = HEAD.format(3) + lines + "\ny = Exp(r)\noutput y\n"
     with pytest.raises(UnsupportedError) as error:
-        coregraft.convert(parse(text(3, lines, output)), target="iOS17", precision="fp32", fallback="error")
+        coregraft.convert(parse(source), target="iOS17", precision="fp32", fallback="error")
     assert error.value.code == code
 
 
