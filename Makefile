@@ -25,7 +25,9 @@ test: $(STAMP)
 conformance: $(STAMP)
 	$(PY) -m tests.conformance.run --jobs $(JOBS) --update
 	$(PY) -m tests.conformance.run --jobs $(JOBS) --update --format neuralnetwork
+	$(PY) -m tests.conformance.run --jobs $(JOBS) --update --others
 	$(PY) -m tests.conformance.variants.run --jobs $(JOBS) --update
+	$(PY) -m tests.conformance.variants.run --jobs $(JOBS) --update --others
 	$(PY) -m tests.conformance.operators
 
 lint: $(STAMP)

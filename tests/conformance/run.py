@@ -15,7 +15,6 @@ import sys
 import warnings
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -25,7 +24,7 @@ from tests.conformance.differences import Differences, drawn
 from tests.conformance.outcome import Outcome, outcome
 from tests.conformance.ratchet import FILES, OTHERS_FILE, Entry, Ratchet, key_of, worse
 from tests.conformance.reach import REFERENCES_DIFFER, beyond, by_runtime
-from tests.conformance.setting import BASE, Setting, add_options
+from tests.conformance.setting import BASE, OTHERS, Setting, add_options
 
 #: Cases a worker takes at a time: few enough that the cores end together.
 _CHUNK = 8
@@ -59,15 +58,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes")
     options = parser.parse_args(arguments)
     quiet()
-    setting = Setting(options.format, options.target, options.precision)
+    settings = OTHERS if options.others else [Setting(options.format, options.target, options.precision)]
     chosen = [c for c in cases("shipped") if options.select in c.id or options.select == c.family]
-    chosen = [c for c in chosen if drawn(c.id, options.one_in)]
+    chosen = [c for c in chosen if drawn(c.id, options.one_in or 1)]
+    return max(_in_setting(setting, options, chosen) for setting in settings)
+
+
+def _in_setting(setting: Setting, options: Any, chosen: list[Case]) -> int:
+    print(f"\n{setting}")
     results = _run(chosen, setting, options.jobs)
     found = {(case.id, form): results[case.id][form] for case in chosen for form in FORMS}
     _print_causes(chosen, found)
     entries = {key: entry for key, (entry, _) in found.items()}
-    is_base = setting == replace(BASE, format=setting.format)
-    return _settle(options, chosen, entries) if is_base else _settle_other(options, setting, entries)
+    return _settle(options, chosen, entries) if setting.is_base else _settle_other(options, setting, entries)
 
 
 _WORK: list[Case] = []
@@ -116,7 +119,7 @@ def _settle(options: Any, chosen: list[Case], entries: dict[tuple[str, Form], En
     path = FILES[options.format]
     old = Ratchet.load(path) if path.exists() else Ratchet(onnx.__version__, BASE.target, {}, {})
     families = {case.id: case.family for case in chosen}
-    if options.select or options.one_in > 1:
+    if options.select or options.one_in:
         families, entries = {**old.families, **families}, {**old.entries, **entries}
     new = Ratchet(onnx.__version__, BASE.target, families, entries)
     for form in FORMS:

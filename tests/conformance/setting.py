@@ -23,6 +23,11 @@ class Setting:
     target: str = "iOS17"
     precision: Precision = "fp32"
 
+    @property
+    def is_base(self) -> bool:
+        """Whether it is the one that the complete records of its format are of."""
+        return self == Setting(self.format)
+
     def __str__(self) -> str:
         return f"{self.format} {self.target} {self.precision}"
 
@@ -41,7 +46,8 @@ OTHERS = (
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """The options of a run that choose a setting, but for the format, and a sample."""
+    """The options of a run that choose settings, but for the format, and a sample."""
+    parser.add_argument("--others", action="store_true", help="in all other settings that are on record")
     parser.add_argument("--target", choices=ORDER, default=BASE.target, help="deployment target")
     parser.add_argument("--precision", choices=PRECISIONS, default=BASE.precision, help="precision of an ML Program")
-    parser.add_argument("--one-in", type=int, default=1, metavar="N", help="a sample: only one in so many")
+    parser.add_argument("--one-in", type=int, metavar="N", help="a sample: only one in so many")

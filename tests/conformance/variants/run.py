@@ -13,12 +13,11 @@ import os
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 from tests.conformance.differences import drawn
 from tests.conformance.outcome import Outcome, rank
 from tests.conformance.run import quiet
-from tests.conformance.setting import BASE, Setting, add_options
+from tests.conformance.setting import OTHERS, Setting, add_options
 from tests.conformance.variants import record
 from tests.conformance.variants.variant import attempt, case, families, labelled
 
@@ -45,19 +44,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--update", action="store_true", help="write the results into the record")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes")
     options = parser.parse_args(arguments)
-    settings = [Setting(f, options.target, options.precision) for f in options.format or record.FORMATS]
-    is_base = all(setting == replace(BASE, format=setting.format) for setting in settings)
-    if options.update and is_base and options.one_in > 1:
+    formats = options.format or record.FORMATS
+    settings = OTHERS if options.others else [Setting(f, options.target, options.precision) for f in formats]
+    is_base = settings[0].is_base
+    one_in = options.one_in or (1 if is_base else record.OTHERS_ONE_IN)
+    if options.update and is_base and one_in > 1:
         parser.error("the record of the base wants all variants of an op, not a sample")
     quiet()
     import coremltools  # noqa: F401  # once, before the processes part
 
-    work = [(name, setting, options.one_in) for name in families() if options.select in name for setting in settings]
+    work = [(name, setting, one_in) for name in families() if options.select in name for setting in settings]
     with multiprocessing.get_context("fork").Pool(options.jobs) as pool:
         results = pool.starmap(tried, work, chunksize=1)
     found = {(name, setting): result for (name, setting, _), result in zip(work, results, strict=True)}
     for (name, setting), result in found.items():
-        _print(name, setting.format, result)
+        _print(name, setting, result)
     if is_base:
         by_format = {(name, setting.format): result for (name, setting), result in found.items()}
         return _settle(by_format, update=options.update)
@@ -73,9 +74,9 @@ def _settle_other(
     return record.others().settle(setting, base, found, update=update)
 
 
-def _print(name: str, format: str, found: Mapping[str, Outcome]) -> None:
+def _print(name: str, setting: Setting, found: Mapping[str, Outcome]) -> None:
     right = sum(ended.status == "right" for ended in found.values())
-    print(f"{name} {format}: {right} of {len(found)}")
+    print(f"{name} {setting.format if setting.is_base else setting}: {right} of {len(found)}")
     causes: dict[str, list[tuple[str, str]]] = defaultdict(list)
     for label, ended in found.items():
         if ended.status != "right":

@@ -42,6 +42,8 @@ class Variant:
         constants: positions of operands that are initializers; the others are inputs.
         outputs: how many results the op gives, or for each whether it is given.
         op: ``Type``, or ``domain::Type``; left out, it is the family's.
+        text: ops in ONNX's text form that make ``y0`` and so on of the operands ``x0`` and so on, for an op that takes
+            others beside it.
     """
 
     opset: int
@@ -50,6 +52,7 @@ class Variant:
     constants: Sequence[int] = ()
     outputs: int | Sequence[bool] = 1
     op: str = ""
+    text: str = ""
 
     @property
     def label(self) -> str:
@@ -58,7 +61,8 @@ class Variant:
         operands = (_operand(a, i in self.constants) for i, a in enumerate(self.operands))
         given = "" if isinstance(self.outputs, int) else "".join("01"[bool(g)] for g in self.outputs)
         results = f">{given or self.outputs}" if given or self.outputs != 1 else ""
-        return f"{self.opset}({','.join(operands)}){results}{{{attrs}}}"
+        text = f" {' '.join(self.text.split())} " if self.text else ""
+        return f"{self.opset}({','.join(operands)}){results}{text}{{{attrs}}}"
 
 
 def family(*names: str) -> Callable[[Make], Make]:
@@ -169,12 +173,16 @@ def case(name: str, label: str, variant: Variant) -> Case:
 
 def _model(variant: Variant, op: str) -> Any:
     from onnx import ValueInfoProto, helper, numpy_helper
+    from onnx.parser import parse_graph
 
     domain, _, kind = op.rpartition("::")
     given = [True] * variant.outputs if isinstance(variant.outputs, int) else list(variant.outputs)
     inputs = ["" if a is None else f"x{i}" for i, a in enumerate(variant.operands)]
     outputs = [f"y{i}" if is_given else "" for i, is_given in enumerate(given)]
-    node = helper.make_node(kind, inputs, outputs, kind.lower(), domain=domain, **variant.attrs)
+    if variant.text:
+        nodes = list(parse_graph(f"g () => () {{ {variant.text} }}").node)
+    else:
+        nodes = [helper.make_node(kind, inputs, outputs, kind.lower(), domain=domain, **variant.attrs)]
     graph_inputs, initializers = [], []
     for i, array in enumerate(variant.operands):
         if array is None:
@@ -186,7 +194,7 @@ def _model(variant: Variant, op: str) -> Any:
     if not graph_inputs:  # Core ML wants one
         graph_inputs.append(helper.make_tensor_value_info(_UNUSED, int(DType.FLOAT), [1]))
     results = [ValueInfoProto(name=name) for name in outputs if name]  # the reference tells their types
-    graph = helper.make_graph([node], "variant", graph_inputs, results, initializers)
+    graph = helper.make_graph(nodes, "variant", graph_inputs, results, initializers)
     opsets = [helper.make_opsetid(domain, variant.opset)]
     if domain:
         opsets.append(helper.make_opsetid("", _BESIDE))
