@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,8 @@ from coregraft.lowering.sizes import is_known
 from coregraft.passes.refusals import why_kept
 from coregraft.rewriter.errors import UnsupportedError
 from coregraft.rewriter.graph import Graph, Op
+from coregraft.rewriter.shapes.dim_expr import UNNAMED
+from coregraft.rewriter.shapes.dims import symbolic_dims
 from coregraft.rewriter.target import Target
 from coregraft.rewriter.types import DType, TensorType
 
@@ -181,25 +183,30 @@ def require_pinned(graph: Graph) -> None:
         raise UnsupportedError(
             "no-inputs", "the model has no inputs, and Core ML wants at least one", hint="store its constant outputs"
         )
-    loose: list[str] = []
-    dims: dict[str, None] = {}
-    for name in graph.inputs:
-        kind = graph.tensor_type(name)
-        if kind is None or kind.shape is None:
-            loose.append(f'"{name}" ({"no tensor" if kind is None else "unknown rank"})')
-        elif kind.static_shape is None:
-            loose.append(f'"{name}" {kind}')
-            dims.update(dict.fromkeys(d for d in kind.shape if isinstance(d, str)))
+    loose = [name for name in graph.inputs if (k := graph.tensor_type(name)) is None or k.static_shape is None]
     if loose:
-        flags = " ".join(f"--dim {d}=VALUE" for d in dims) or f"--shape {graph.inputs[0]}=D0,D1,…"
+        found = ", ".join(f'"{name}" {graph.type_of(name) or "of unknown type"}' for name in loose)
         raise UnsupportedError(
-            "dims-unpinned", f"the shape of {', '.join(loose)} is not a list of numbers",
-            node=loose[0].split('"')[1], hint=f"{flags}, or --shape NAME=D0,D1,…",
-        )  # fmt: skip
+            "dims-unpinned", f"the shape of {found} is not a list of numbers", node=loose[0], hint=_flags(graph, loose)
+        )
     for value in graph.values():
         kind = graph.tensor_type(value)
         if kind is not None and kind.static_shape is not None and math.prod(kind.static_shape) > _MOST_ELEMENTS:
             raise UnsupportedError("tensor-too-large", f"{kind} has more elements than int32 can count", node=value)
+
+
+def _flags(graph: Graph, loose: Sequence[str]) -> str | None:
+    """The flags that pin inputs: of named dims, and, where some have no name, whole shapes with the known sizes."""
+    flags = [f"--dim {name}=VALUE" for name in symbolic_dims(graph)]
+    for name in loose:
+        kind = graph.tensor_type(name)
+        if kind is None:
+            continue  # no tensor: no flag can help
+        if kind.shape is None:
+            flags.append(f"--shape {name}=D0,D1,…")
+        elif any(d is None or d in UNNAMED for d in kind.shape):
+            flags.append(f"--shape {name}={','.join(str(d) if isinstance(d, int) else 'N' for d in kind.shape)}")
+    return " ".join(flags) or None
 
 
 def _mil_type(dtype: DType) -> Any:

@@ -215,7 +215,14 @@ def test_unpinned_dims_are_named_with_the_flags_that_pin_them() -> None:
     with pytest.raises(UnsupportedError) as error:
         lower(g)
     assert error.value.code == "dims-unpinned" and error.value.node == "x"
-    assert "--dim batch=VALUE --dim seq=VALUE" in str(error.value)
+    assert error.value.hint == "--dim batch=VALUE --dim seq=VALUE --shape y=N,N"
+
+
+def test_a_shape_to_give_keeps_the_sizes_that_are_known() -> None:
+    g = graph({"x": (F32, ("?", 3, "n", 4)), "y": (F32, (2, "n"))}, [("Relu", "x", "z")], ["z"])
+    with pytest.raises(UnsupportedError) as error:
+        lower(g)
+    assert error.value.hint == "--dim n=VALUE --shape x=N,3,N,4"
 
 
 def test_unknown_rank_asks_for_a_shape() -> None:
