@@ -82,6 +82,8 @@ def check_schema(op: Op, opsets: Mapping[str, int]) -> None:
     for name in legal.needed:
         if name not in op.attrs:
             raise GraphError("attribute-missing", f'the attribute "{name}" must be there', node=op.label)
+    if op.type == "Constant" and not op.domain and len(op.attrs) != 1:
+        raise GraphError("attribute-missing", "it must have one attribute, which is its value", node=op.label)
     for name, value in op.attrs.items():
         _check_attribute(op, name, value, legal.kinds.get(name))
     problem = _body_problem(op, opsets)
@@ -111,8 +113,21 @@ def _body_problem(op: Op, opsets: Mapping[str, int]) -> str:
     for name, body in op.bodies():
         if len(body.inputs) != wanted:
             return f"{name} has {len(body.inputs)} inputs, not {wanted}"
-        if len(body.outputs) < fewest:
+        if len(body.outputs) < fewest or (op.type == "If" and len(body.outputs) != fewest):
             return f"{name} has {len(body.outputs)} outputs, not {fewest}"
+    return _scan_problem(op) if op.type == "Scan" else ""
+
+
+def _scan_problem(op: Op) -> str:
+    """How what a Scan says of its sequences does not fit its operands and results; empty when it does."""
+    scanned = op.attrs["num_scan_inputs"]
+    if not 1 <= scanned <= len(op.inputs):
+        return f"num_scan_inputs is {scanned}, and there are {len(op.inputs)} operands"
+    stacked = len(op.attrs["body"].outputs) - (len(op.inputs) - scanned)
+    for way, count in (("input", scanned), ("output", stacked)):
+        for name in (f"scan_{way}_axes", f"scan_{way}_directions"):
+            if len(op.attrs.get(name) or range(count)) != count:
+                return f"{name} has {len(op.attrs[name])} elements for {count} sequences"
     return ""
 
 

@@ -16,6 +16,7 @@ from coregraft.rewriter.onnx_io.text import parse
 from coregraft.rewriter.verify import verify
 
 INPUTS = "input x: float[2,4]\ninput i: int64[2,4]\ninput k: bool[]\n"
+SCAN = "body={\ninput r: float[4]\nt = Relu(r)\noutput t\n}"
 BROKEN = {
     "unknown attribute": ("y = Softmax(x, axes=[1])", "attribute-unknown"),
     "a list for a number": ("y = Softmax(x, axis=[1])", "attribute-type"),
@@ -34,6 +35,17 @@ BROKEN = {
     ),
     "a scan body of fewer results": ("y, z = Scan(x, body={\ninput r: float[4]\nt = Relu(r)\noutput t\n}, "
                                      "num_scan_inputs=1)", "body-arity"),
+    "branches of more results than the op": (
+        "y = If(k, then_branch={\noutput a = x\noutput b = x\n}, else_branch={\noutput c = x\n})", "body-arity",
+    ),
+    "a scan over no sequence": (f"y = Scan(x, {SCAN}, num_scan_inputs=0)", "body-arity"),
+    "a scan over more sequences than operands": (f"y = Scan(x, {SCAN}, num_scan_inputs=2)", "body-arity"),
+    "a scan with an axis too many": (f"y = Scan(x, {SCAN}, num_scan_inputs=1, scan_input_axes=[0, 1])", "body-arity"),
+    "a scan with no direction for one of two": (
+        f"y = Scan(x, {SCAN}, num_scan_inputs=1, scan_output_directions=[0, 1])", "body-arity",
+    ),
+    "a constant without a value": ("y = Constant()", "attribute-missing"),
+    "a constant of two values": ("y = Constant(value_int=1, value_float=2.0)", "attribute-missing"),
     "too many operands": ("y = Relu(x, x)", "op-arity"),
     "an operand left out": ("y = Mul(_, x)", "op-arity"),
     "two types where one is wanted": ("y = Add(x, i)", "dtype-mismatch"),
@@ -62,6 +74,7 @@ def test_each_breach_is_found(what: str) -> None:
         "y = If(k, then_branch={\noutput a = x\n}, else_branch={\noutput b = x\n})",
         "y = Loop(_, k, x, body={\ninput n: int64[]\ninput c: bool[]\ninput s: float[2,4]\noutput c\noutput s\n})",
         "y = Where(k, i, i)",
+        f"y = Scan(x, {SCAN}, num_scan_inputs=1, scan_input_axes=[1], scan_output_axes=[-1])",
         "y = SimplifiedLayerNormalization(x, x)",
     ],
 )

@@ -129,6 +129,14 @@ def test_typed_storage(data_type: int, field: str, values: list[object], expecte
     assert const is not None and const.numpy().tolist() == expected
 
 
+def test_any_byte_but_zero_is_true(tmp_path: Path) -> None:
+    """numpy keeps the byte of a bool: one of 7 is not equal to True, and would be written so."""
+    raw = TensorProto(name="w", dims=[4], data_type=TensorProto.BOOL, raw_data=b"\x07\x00\xff\x01")
+    const = from_model(model_of([ADD], initializers=[raw])).const("w")
+    assert const is not None and const.numpy().view(np.uint8).tolist() == [1, 0, 1, 1]
+    assert bytes(const.raw()) == raw.raw_data  # as it came, where nothing is changed
+
+
 def test_sparse_initializers_are_dense_constants() -> None:
     model = model_of([ADD])
     values = numpy_helper.from_array(np.array([5, 7], np.float32), "w")
