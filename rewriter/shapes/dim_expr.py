@@ -26,6 +26,11 @@ UNNAMED = frozenset(("", "?", "-1", "None", "unk"))
 _NAME = re.compile(r"[A-Za-z_][\w.:]*")
 _FLOOR_ATOM = re.compile(r"(?:\((?P<sum>.+)\)|(?P<name>[A-Za-z_][\w.:]*))//(?P<by>\d+)")
 _MAX_TEXT = 400  # a longer formula helps nobody, and a hostile one must not eat the parser's stack
+_MAX_TERMS = 4096  # of a product: each further factor may double what it comes to
+
+
+class TooManyTermsError(ArithmeticError):
+    """A product of more terms than any formula of a real model has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +56,8 @@ class Poly:
         return _collect(total)
 
     def __mul__(self, other: int | Poly) -> int | Poly:
+        if isinstance(other, Poly) and len(self.terms) * len(other.terms) > _MAX_TERMS:
+            raise TooManyTermsError
         total: dict[tuple[str, ...], int] = {}
         for atoms, factor in self.terms:
             for more, times in _terms(other):
@@ -138,7 +145,7 @@ def evaluate(text: str, sizes: Mapping[str, int | Poly]) -> int | Poly | None:
     try:
         tree = ast.parse(_NAME.sub(numbered, text), mode="eval").body
         return _floor(_walk(tree, [sizes.get(name, symbol(name)) for name in names]))
-    except (SyntaxError, _NotAFormulaError, ZeroDivisionError, ValueError):
+    except (SyntaxError, _NotAFormulaError, ArithmeticError, ValueError):
         return None
 
 

@@ -18,6 +18,7 @@ import numpy as np
 from coregraft.rewriter.graph import AttrRef, Graph, Op
 from coregraft.rewriter.opset import INTERNAL_OPSET
 from coregraft.rewriter.shapes import classical, contrib, rules, rules_compute, values  # noqa: F401  # register rules
+from coregraft.rewriter.shapes.dim_expr import TooManyTermsError
 from coregraft.rewriter.shapes.schema import schema_types
 from coregraft.rewriter.shapes.site import Site, rule_for
 from coregraft.rewriter.shapes.values import Content
@@ -163,7 +164,10 @@ class Inference:
         rule = rule_for(op, self.opsets.get("", INTERNAL_OPSET))
         if rule is not None:
             site = Site(op, types, self.content)
-            found = rule(site)
+            try:
+                found = rule(site)
+            except TooManyTermsError:
+                found = None  # formulas that nobody writes: onnx's own inference knows no formulas
             if site.mismatch:
                 self.mismatches.append(Mismatch(op.label, site.mismatch))
             if found is not None:
@@ -313,6 +317,8 @@ def _scan(run: Inference, op: Op, types: Sequence[ValueType | None]) -> _Bodies:
     count = op.attrs["num_scan_inputs"]
     state, scanned = list(types[: len(types) - count]), types[len(types) - count :]
     in_axes = op.attrs.get("scan_input_axes") or (0,) * count
+    if not 0 < count <= len(types) or len(in_axes) != count:
+        return {}, [None] * len(op.outputs)  # the checker's to say
     slices: list[ValueType | None] = []
     length: Dim = None
     for kind, axis in zip(scanned, in_axes, strict=True):
@@ -324,7 +330,7 @@ def _scan(run: Inference, op: Op, types: Sequence[ValueType | None]) -> _Bodies:
         slices.append(TensorType(kind.dtype, kind.shape[:at] + kind.shape[at + 1 :]))
     body, results = _fixpoint(run, op.attrs["body"], [], state, slices, 0)
     out_axes = op.attrs.get("scan_output_axes") or (0,) * (len(results) - len(state))
-    stacked = [_prefixed(length, kind, axis) for kind, axis in zip(results[len(state) :], out_axes, strict=True)]
+    stacked = [_prefixed(length, kind, axis) for kind, axis in zip(results[len(state) :], out_axes, strict=False)]
     return {"body": body.g}, [*results[: len(state)], *stacked]
 
 

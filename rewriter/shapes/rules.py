@@ -125,6 +125,8 @@ def _reshape(site: Site) -> Types | None:
     copied = {i for i, d in enumerate(target) if isinstance(d, int) and d == 0 and attr(site.op, "allowzero") != 1}
     result = [d if i not in copied else source[i] if source and i < len(source) else None for i, d in enumerate(target)]
     open_at = [i for i, d in enumerate(target) if d is None or (isinstance(d, int) and d < 0)]
+    if [d for d in target if isinstance(d, int) and d < 0] not in ([], [-1]):
+        site.mismatch = f"the new shape {target} has more than one size to be found, or one that is none"
     if source is not None:  # a dim that is copied is on both sides, known or not
         source = [d for i, d in enumerate(source) if i not in copied]
     rest = [d for i, d in enumerate(target) if i not in copied and i not in open_at]
@@ -156,7 +158,7 @@ def _transpose(site: Site) -> Types | None:
     if kind is None or kind.shape is None:
         return [kind]
     perm = site.op.attrs.get("perm") or range(len(kind.shape) - 1, -1, -1)
-    if len(perm) != len(kind.shape):
+    if sorted(perm) != list(range(len(kind.shape))):
         site.mismatch = f"perm {tuple(perm)} on rank {len(kind.shape)}"
         return [TensorType(kind.dtype)]
     return [TensorType(kind.dtype, tuple(kind.shape[p] for p in perm))]

@@ -102,6 +102,18 @@ def _pool(site: Site) -> Types | None:
     return [tensor(site.dtype(0), shape)] + [tensor(DType.INT64, shape)] * (len(site.op.outputs) - 1)
 
 
+@rule("Einsum")
+def _einsum(site: Site) -> Types | None:
+    """Left to the schema, but for an operand with two ellipses: onnx's inference does not return from it."""
+    equation = site.op.attrs.get("equation")
+    if isinstance(equation, str):
+        for term in equation.partition("->")[0].split(","):
+            if "." in term.replace("...", "", 1):
+                site.mismatch = f'"{term}" names the dims of an operand with more than one ellipsis'
+                return [tensor(site.dtype(0), None)]
+    return None
+
+
 @rule("GlobalAveragePool", "GlobalLpPool", "GlobalMaxPool")
 def _global_pool(site: Site) -> Types | None:
     x = site.shape(0)
@@ -109,12 +121,16 @@ def _global_pool(site: Site) -> Types | None:
 
 
 def _windows_fit(site: Site, rank: int) -> bool:
-    """Whether the lists that describe a window are as long as the operand has spatial axes; says so where not."""
+    """Whether the lists that describe a window are as long as the operand has spatial axes, and of sizes that a window
+    can have; says so where not."""
     lengths = {"kernel_shape": rank, "strides": rank, "dilations": rank, "output_padding": rank, "pads": 2 * rank}
     for name, length in lengths.items():
         given = site.op.attrs.get(name)
         if given and len(given) != length:
             site.mismatch = f"{name} has {len(given)} elements for {rank} spatial axes"
+            return False
+        if given and name in ("kernel_shape", "strides", "dilations") and min(given) < 1:
+            site.mismatch = f"{name} is {tuple(given)}; each is at least 1"
             return False
     return True
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Callable
 from typing import Any
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from coregraft.rewriter.shapes import dim_expr
 from coregraft.rewriter.shapes.dim_expr import (
     Poly,
+    TooManyTermsError,
     as_dim,
     at_most,
     evaluate,
@@ -119,6 +121,13 @@ def test_long_formulas_and_negative_sizes_are_given_up() -> None:
     assert as_dim(long) is None
     assert as_dim(-3) is None
     assert as_dim(symbol("s") * 2) == "2*s"
+
+
+def test_products_that_double_with_each_factor_are_given_up() -> None:
+    text = "*".join(f"(a{i} + b{i})" for i in range(40))
+    assert names(text) == {text}
+    with pytest.raises(TooManyTermsError):
+        math.prod(symbol(f"a{i}") + symbol(f"b{i}") for i in range(40))
 
 
 def test_names_of_a_formula() -> None:
