@@ -60,7 +60,7 @@ class InlineFunctions(Pass):
     equivalence: ClassVar = REASSOCIATING
     local: bool = True
     missing_ops: bool = True
-    max_ops: int = 1_000_000
+    max_ops: int = 100_000
 
     def run(self, g: Graph, ctx: Context) -> None:
         rw = ctx.rewriter(g)
@@ -98,6 +98,7 @@ class _Work:
             calls = {domain for domain, _, _ in self.functions}
             self.opsets = {d: v for d, v in self.opsets.items() if d not in calls or d in used or d == ""}
         self.inserted = 0
+        self.sizes: dict[tuple[str, str, str], int] = {}
 
     def visit(self, rw: Rewriter, scope: Scope) -> None:
         g = rw.graph
@@ -109,20 +110,34 @@ class _Work:
             body = self.body(g, op)
             if body is None:
                 continue
-            if depth > _MAX_DEPTH:
-                raise InputError("function-recursive", "functions call each other without end", node=op.label)
+            if self._is_call(op):
+                self._check_size(self.inserted + self._size(op, depth), op)
             first_new: int = g.graph.get("next_id", 0)
             self._inline(inliner, op_id, body)
-            new = sorted((i for i, _ in g.ops() if i >= first_new), key=g.order_key)
+            new = sorted((i for i in range(first_new, g.graph["next_id"]) if i in g), key=g.order_key)
             self.inserted += len(new)
-            if self.inserted > self.options.max_ops:
-                raise UnsupportedError(
-                    "function-too-large",
-                    f"its functions unfold into more than {self.options.max_ops} ops",
-                    node=op.label,
-                    hint="raise max-ops of inline-functions",
-                )
+            self._check_size(self.inserted, op)
             waiting.extend((i, depth + 1) for i in new)
+
+    def _check_size(self, inserted: int, op: Op) -> None:
+        if inserted > self.options.max_ops:
+            raise UnsupportedError(
+                "function-too-large",
+                f"its functions unfold into more than {self.options.max_ops} ops",
+                node=op.label,
+                hint="raise max-ops of inline-functions",
+            )
+
+    def _size(self, call: Op, depth: int) -> int:
+        """How many ops a call unfolds into, the calls among them in their place; counted before anything is unfolded,
+        since functions of two calls each need few bytes to say a number that never ends."""
+        key = (call.domain, call.type, call.overload)
+        if depth > _MAX_DEPTH:
+            raise InputError("function-recursive", "functions call each other without end", node=call.label)
+        if key not in self.sizes:
+            ops = [op for graph in all_graphs(self.functions[key]) for _, op in graph.ops()]
+            self.sizes[key] = sum(self._size(op, depth + 1) if self._is_call(op) else 1 for op in ops)
+        return self.sizes[key]
 
     def body(self, g: Graph, op: Op) -> Graph | None:
         """What is to be put in the place of an op, or None when it stays."""

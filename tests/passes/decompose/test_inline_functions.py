@@ -237,12 +237,27 @@ def test_functions_that_explode_are_refused() -> None:
     levels = "\n".join(
         f'<domain: "own", opset_import: ["" : 24, "own" : 1]>'
         f" f{i} (a) => (b) {{ t = own.f{i + 1} (a) b = own.f{i + 1} (t) }}"
-        for i in range(20)
+        for i in range(50)
     )
-    last = '<domain: "own", opset_import: ["" : 24]> f20 (a) => (b) { b = Neg (a) }'
+    last = '<domain: "own", opset_import: ["" : 24]> f50 (a) => (b) { b = Neg (a) }'
     g = model(f"{HEAD} main (float[2] x) => (float[2] y) {{ y = own.f0 (x) }} {levels} {last}")
     with pytest.raises(CoregraftError) as caught:
-        inlined(g, options=InlineFunctions(max_ops=500))
+        inlined(g)  # at once: the ops are counted, not made
+    assert caught.value.code == "function-too-large"
+
+
+def test_functions_are_refused_by_the_ops_that_they_unfold_into() -> None:
+    text = f"""{HEAD}
+        main (float[2] x) => (float[2] y) {{ t = own.f (x) y = own.f (t) }}
+        <domain: "own", opset_import: ["" : 24, "own" : 1]>
+        f (a) => (b) {{ t = own.g (a) b = Neg (t) }}
+        <domain: "own", opset_import: ["" : 24]>
+        g (a) => (b) {{ t = Abs (a) b = Neg (t) }}
+    """
+    g, _ = inlined(model(text), options=InlineFunctions(max_ops=8))
+    assert len(list(g.ops())) == 6
+    with pytest.raises(CoregraftError) as caught:
+        inlined(model(text), options=InlineFunctions(max_ops=5))
     assert caught.value.code == "function-too-large"
 
 
