@@ -241,7 +241,7 @@ class Const:
             return unpack_small(data, self.dtype, self.size)
         kind = self.dtype.numpy
         if self.dtype is DType.BOOL:
-            return np.frombuffer(data, np.uint8) != 0  # numpy takes any other byte than 0 and 1 for neither
+            return np.asarray(np.frombuffer(data, np.uint8) != 0)  # numpy takes any other byte than 0 and 1 for neither
         return np.frombuffer(data, dtype=kind if self.dtype in _ML_DTYPES else kind.newbyteorder("<"))
 
     def __repr__(self) -> str:
