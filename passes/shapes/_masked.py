@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from coregraft.passes.decompose._base import ints
+from coregraft.passes.decompose._base import ints, scalar
 from coregraft.passes.shapes._index import count_up, number, true_places
 from coregraft.rewriter.graph import Graph
 from coregraft.rewriter.match import OpView, ValueView
@@ -141,9 +141,12 @@ class Selections:
         """A mask in the place of one axis of as many."""
         return self.op.Reshape(mask, ints(self.op, [-1 if i == axis else 1 for i in range(rank)]))
 
-    def only(self, rows: Masked, other: Any) -> Any:
-        """The value with something else, a constant scalar, in the rows that are not there."""
-        return self.op.Where(self.along(rows.mask, len(rows.shape), rows.axis), rows.value, other)
+    def only(self, rows: Masked, filler: Any) -> Any:
+        """The value with a number in the rows that are not there."""
+        mask = self.along(rows.mask, len(rows.shape), rows.axis)
+        if rows.value.dtype is DType.BOOL:  # for which onnxruntime has no Where
+            return self.op.Or(rows.value, self.op.Not(mask)) if filler else self.op.And(rows.value, mask)
+        return self.op.Where(mask, rows.value, scalar(self.op, filler, rows.value))
 
     def both(self, a: ValueView, b: ValueView) -> Any:
         """Rows that are there by two masks."""

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from coregraft.passes.decompose._base import constant, ints
+from coregraft.passes.decompose._base import constant, ints, scalar
 from coregraft.passes.shapes._index import count_up
 from coregraft.passes.shapes._masked import Masked, Selections
-from coregraft.passes.shapes._masked_rules import Carried, carries, column, scalar, size_at
+from coregraft.passes.shapes._masked_rules import Carried, carries, column, size_at
 from coregraft.rewriter.match import OpView, ValueView
 from coregraft.rewriter.shapes import propagated_value
 from coregraft.rewriter.types import DType
@@ -59,7 +59,7 @@ def _fetched(s: Selections, data: Masked | ValueView | None, chosen: Masked, axi
     axis %= data.rank or 1
     if vector and chosen.is_count and size_at(data.static_shape, axis - (data.rank or 0)) == chosen.rows:
         return Masked(data, axis, chosen.mask, is_kept=chosen.is_kept)
-    value = s.op.Gather(data, s.only(chosen, scalar(s, chosen, 0)), axis=axis)
+    value = s.op.Gather(data, s.only(chosen, 0), axis=axis)
     return Masked(value, axis + chosen.axis, chosen.mask, is_kept=chosen.is_kept)
 
 
@@ -75,7 +75,7 @@ def _gather_nd(s: Selections, node: OpView) -> Carried:
     x, chosen = s.plain(node, 0), s.absolute(chosen)
     if x is None:
         return None
-    value = s.op.GatherND(x, s.only(chosen, scalar(s, chosen, 0)))
+    value = s.op.GatherND(x, s.only(chosen, 0))
     return [Masked(value, 0, chosen.mask, is_kept=chosen.is_kept)]
 
 
@@ -92,6 +92,8 @@ def _scatter(s: Selections, node: OpView) -> Carried:
     deep = node.type == "ScatterND" and chosen.shape[1:] != (1,)
     home = None if data is None else data.mask
     if node.attr("reduction") != "none" or deep or chosen.into != home or updates.shape != shape:
+        return None
+    if updates.value.dtype is DType.BOOL:  # for which onnxruntime has no Where
         return None
     if (chosen.axis, updates.axis) != (axis, axis) or (data is not None and data.axis != axis):
         return None
@@ -115,14 +117,14 @@ def _top_k(s: Selections, node: OpView) -> Carried:
         return [Masked(v, rows.axis, rows.mask) for v in within] if k.is_const else None
     largest = node.attr("largest") == 1
     worst, least = _bounds(rows.value.dtype, lowest=largest)
-    bounded = (s.op.Max if largest else s.op.Min)(rows.value, scalar(s, rows, least))
+    bounded = (s.op.Max if largest else s.op.Min)(rows.value, scalar(s.op, least, rows.value))
     wanted = propagated_value(s.typed, k.name)
     bound = wanted[0] if wanted else None
     bound = bound if isinstance(bound, int) else s.bound(bound)
     size = rows.rows if bound is None else bound
     if not 0 < size <= rows.rows:
         return None
-    last = s.only(rows.moved(bounded), scalar(s, rows, worst))
+    last = s.only(rows.moved(bounded), worst)
     _, places = s.op.TopK(last, ints(s.op, [size]), _outputs=2, **options)
     if len(rows.shape) == 1:
         values = s.op.Gather(rows.value, places, axis=0)
@@ -138,10 +140,11 @@ def _top_k(s: Selections, node: OpView) -> Carried:
 def _bounds(dtype: DType, *, lowest: bool) -> tuple[Any, Any]:
     """A value that comes after all others, and the last that these may be."""
     if dtype.is_float:
-        worst = np.finfo(np.float32).min
-        nearest = np.nextafter(worst, np.float32(0))
+        kind = np.float16 if dtype is DType.FLOAT16 else np.float32
+        worst = np.finfo(kind).min
+        nearest = np.nextafter(worst, kind(0))
         return (worst, nearest) if lowest else (-worst, -nearest)
-    info = np.iinfo(np.int32)
+    info = np.iinfo(dtype.numpy)
     return (info.min, info.min + 1) if lowest else (info.max, info.max - 1)
 
 
@@ -162,7 +165,7 @@ def _reduce(s: Selections, node: OpView) -> Carried:
         nothing = _nothing(node.type, rows.value.dtype)
         if nothing is None:
             return None
-        reduced = s.only(rows, scalar(s, rows, nothing))
+        reduced = s.only(rows, nothing)
     value = getattr(s.op, node.type)(reduced, ints(s.op, axes), **node.attrs)
     if rows.axis in axes:
         return [value]
@@ -178,7 +181,9 @@ def _nothing(op_type: str, dtype: DType | None) -> Any:
         return None
     if dtype.is_float:
         return np.inf if _EXTREMES[op_type] else -np.inf
-    info = np.iinfo(np.int32)
+    if dtype is DType.BOOL:
+        return _EXTREMES[op_type]
+    info = np.iinfo(dtype.numpy)
     return info.max if _EXTREMES[op_type] else info.min
 
 
@@ -188,7 +193,7 @@ def _softmax(s: Selections, node: OpView) -> Carried:
     if rows is None:
         return None
     over = node.attr("axis") % len(rows.shape) == rows.axis
-    x = s.only(rows, scalar(s, rows, -np.inf)) if over else rows.value
+    x = s.only(rows, -np.inf) if over else rows.value
     return [Masked(getattr(s.op, node.type)(x, **node.attrs), rows.axis, rows.mask)]
 
 
@@ -267,5 +272,5 @@ def _roi_align(s: Selections, node: OpView) -> Carried:
     if x is None or boxes is None or images is None or boxes.mask != images.mask:
         return None
     images = s.absolute(images)
-    operands = [s.only(v, scalar(s, v, 0)) for v in (boxes, images)]
+    operands = [s.only(v, 0) for v in (boxes, images)]
     return [Masked(s.op.RoiAlign(x, *operands, **node.attrs), 0, boxes.mask)]

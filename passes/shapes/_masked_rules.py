@@ -17,7 +17,7 @@ from coregraft.passes.shapes._masked import Masked, Selections
 from coregraft.rewriter.match import NoMatch, OpView, ValueView
 from coregraft.rewriter.shapes import propagated_value
 from coregraft.rewriter.shapes.dim_expr import parse
-from coregraft.rewriter.types import Const, DType
+from coregraft.rewriter.types import DType
 
 #: What a rule gives: a masked value for each result, or a value of fixed size; None where it cannot.
 Carried = Sequence[Masked | ValueView] | None
@@ -168,7 +168,7 @@ def _pointwise(s: Selections, node: OpView) -> Carried:
         if first is not None and (rows.mask != first.mask or _from_end(rows) != _from_end(first)):
             return None
         if i == 1 and node.type in ("Div", "Mod") and rows.value.dtype is not None and not rows.value.dtype.is_float:
-            rows = replace(rows, value=s.only(rows, scalar(s, rows, 1)))  # nothing may divide by zero
+            rows = replace(rows, value=s.only(rows, 1))  # nothing may divide by zero
         first = rows if first is None else first
         values.append(rows.value)
     if first is None or shape is None:
@@ -198,11 +198,6 @@ def size_at(shape: tuple[int, ...] | None, axis: int) -> int:
     return shape[axis] if -axis <= len(shape) else 1
 
 
-def scalar(s: Selections, rows: Masked, value: Any) -> Any:
-    assert rows.value.dtype is not None
-    return s.op.const(Const.of(value, rows.value.dtype))
-
-
 # ---------------------------------------------------------------- other places for the rows
 
 
@@ -219,7 +214,7 @@ def _reshape(s: Selections, node: OpView) -> Carried:
         return None
     value = s.op.Reshape(rows.value, ints(s.op, shape))
     own = times == 1 and rows.is_count
-    return [Masked(value, axis, s.repeated(rows.mask, times), rows.into, own, rows.is_kept and times == 1)]
+    return [Masked(value, axis, s.repeated(rows.mask, times), rows.into, own, _still_kept(rows) and times == 1)]
 
 
 def _is_multiple(old: Sequence[Any], new: Sequence[Any], times: int) -> bool:
@@ -235,7 +230,12 @@ def _transpose(s: Selections, node: OpView) -> Carried:
         return None
     perm = node.attr("perm") or tuple(reversed(range(len(rows.shape))))
     moved = rows.moved(s.op.Transpose(rows.value, perm=list(perm)), perm.index(rows.axis))
-    return [replace(moved, is_kept=rows.is_kept)]
+    return [replace(moved, is_kept=_still_kept(rows))]
+
+
+def _still_kept(rows: Masked) -> bool:
+    """Whether numbers of rows lie elsewhere on their way to a Gather."""
+    return rows.is_kept and rows.value.dtype is DType.INT64
 
 
 @carries("Concat")
@@ -291,7 +291,7 @@ def _slice(s: Selections, node: OpView) -> Carried:
         rows = kept
     others = [i for i in range(count) if axes[i] != rows.axis]
     if not others:
-        return [rows]
+        return [replace(rows, is_kept=False)]
     if ends is None:
         return None
     chosen = [ints(s.op, [int(v[i]) for i in others]) for v in (starts, ends, axes, steps)]

@@ -77,8 +77,10 @@ class _Carrier:
         self.rw, self.ctx, self.g = rw, ctx, rw.graph
         self.found = Selections(OpBuilder(rw), _without_names(rw.graph), max_rows)
         self.carried: list[int] = []
+        self.replaced = 0
 
     def run(self) -> None:
+        start, first_new = self.rw.mark(), self.g.graph.get("next_id", 0)
         known = self.found.known
         for op_id in list(self.g.topological()):
             self.found.learn(op_id)
@@ -89,10 +91,18 @@ class _Carrier:
             elif reads:
                 self.ctx.note(f"{op.label} is given the rows that are selected, as many as there are")
         self._pack()
-        for op_id in reversed(self.carried):
-            outputs = [value for value in self.g.op(op_id).outputs if value] if op_id in self.g else []
-            if outputs and not any(self.g.users(value) or self.g.public_names(value) for value in outputs):
-                self.rw.erase(op_id)
+        if not self.replaced:
+            self.rw.rollback(start)
+            return
+        self.ctx.count("carried", len(self.carried))
+        made = [op_id for op_id in self.g.topological() if op_id >= first_new]
+        for op_id in (*reversed(made), *reversed(self.carried)):
+            self._drop_unread(op_id)
+
+    def _drop_unread(self, op_id: int) -> None:
+        outputs = [value for value in self.g.op(op_id).outputs if value] if op_id in self.g else []
+        if outputs and not any(self.g.users(value) or self.g.public_names(value) for value in outputs):
+            self.rw.erase(op_id)
 
     def _carry(self, op_id: int, op: Op) -> bool:
         """Let masked values stand for the results of an op; False, with nothing changed, where they cannot."""
@@ -103,7 +113,6 @@ class _Carrier:
         self.rw.at([op_id], "MaskSelections")
         results = rule(self.found, OpView(self.g, op_id))
         if results is not None and self._settle(op_id, op, results):
-            self.ctx.count("carried")
             return True
         self.rw.rollback(mark)
         self.found.restore(saved)
@@ -115,7 +124,9 @@ class _Carrier:
             return False
         plain = {v: r for v, r in zip(outputs, results, strict=True) if isinstance(r, ValueView)}
         if plain:
-            self.rw.commit((op_id,), list(plain), lambda: list(plain.values()))
+            op_of = self.found.op.Identity  # a new result takes the name of the old one, by which it is known
+            self.rw.commit((op_id,), list(plain), lambda: [op_of(result) for result in plain.values()])
+            self.replaced += 1
         return all(
             self.found.settle(value, result)
             for value, result in zip(outputs, results, strict=True) if isinstance(result, Masked)
@@ -130,6 +141,7 @@ class _Carrier:
             assert producer is not None
             self.rw.at([producer], "MaskSelections")
             self.rw.commit((producer,), [value], functools.partial(self.found.packed, rows))
+            self.replaced += 1
 
     def _is_read(self, value: str) -> bool:
         """Whether an output, or an op that was not carried, reads a value."""
