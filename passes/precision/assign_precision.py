@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
@@ -46,6 +47,11 @@ _NONZERO = {"Div": 1, "Log": 0, "Pow": 0, "Reciprocal": 0}
 #: What may stand between a small constant that keeps a value off zero and the op that needs that.
 _PASSED = frozenset({"Expand", "Identity", "Reshape", "Sqrt", "Squeeze", "Transpose", "Unsqueeze"})
 _TOO_SMALL = "is too small (CG302)"
+#: Ops -> the operands that say how large their result is.
+_SIZES = {
+    "ConstantOfShape": (0,), "Expand": (1,), "Range": (0, 1, 2), "Reshape": (1,), "Slice": (1, 2), "Tile": (1,),
+    "TopK": (1,),
+}  # fmt: skip
 _FLOATS = (DType.FLOAT, DType.FLOAT16, DType.BFLOAT16)
 _ALLOWED = {DType.FLOAT: "tensor(float)", DType.FLOAT16: "tensor(float16)"}
 
@@ -60,9 +66,10 @@ class AssignPrecision(Pass):
     where a value crosses from one to the other. Inputs and outputs keep the type they had unless ``io`` says
     otherwise; where the model has bfloat16, which Core ML has not, results are fp32, and a cast to it that only leads
     into more arithmetic becomes one to the type of that arithmetic. Bodies of If and Loop are computed in fp32
-    throughout. An op stays in fp32 when the user says so, when it computes coordinates, counts or sums of integers,
-    when a constant of its is out of half-precision range, or when a small constant would lose more than rounding; in
-    the last case, what then divides by the result or takes its logarithm does too: ``x / max(norm, 1e-12)``.
+    throughout. An op stays in fp32 when the user says so, when it computes coordinates, counts, sizes or sums of
+    integers, when a constant of its is out of half-precision range, or when a small constant would lose more than
+    rounding; in the last case, what then divides by the result or takes its logarithm does too:
+    ``x / max(norm, 1e-12)``.
 
     Why it matters
     --------------
@@ -112,8 +119,11 @@ class AssignPrecision(Pass):
         guards: set[int] = set()
         inverses: set[int] = set()
         reasons: dict[int, str] = {}
+        sizing = _sizing(g)
         for op_id in g.topological():
             dtype, why = self._decide(g, g.op(op_id), ctx)
+            if dtype is DType.FLOAT16 and op_id in sizing:
+                dtype, why = DType.FLOAT, "a size is computed from its result"
             if why.endswith(_TOO_SMALL):
                 guards.add(op_id)
             computed[op_id], reasons[op_id] = dtype, why
@@ -146,7 +156,7 @@ class AssignPrecision(Pass):
     def _decide(self, g: Graph, op: Op, ctx: Context) -> tuple[DType | None, str]:
         """The type an op is computed in (None: it has no floating point) and why it is not the one asked for."""
         kinds = [k.dtype for v in (*op.inputs, *op.outputs) if v and (k := g.tensor_type(v)) is not None]
-        if not any(k in _FLOATS for k in kinds):
+        if not any(k in _FLOATS for k in kinds) or _measures(op):
             return None, ""
         if any(op.bodies()):
             return DType.FLOAT, "it has bodies"
@@ -200,6 +210,27 @@ class AssignPrecision(Pass):
             outputs[name] = _cast(g, rw, value, dtype, casts)
         if outputs != dict(g.outputs):
             rw.set_outputs(outputs)
+
+
+def _sizing(g: Graph) -> set[int]:
+    """The ops that make a size of the run time out of a few numbers: what those are taken from is the network's."""
+    pending = [v for _, op in g.ops() if not op.domain for i in _SIZES.get(op.type, ()) for v in op.inputs[i : i + 1]]
+    found: set[int] = set()
+    while pending:
+        value = pending.pop()
+        kind, op_id = g.tensor_type(value) if value else None, g.producer(value) if value else None
+        shape = None if kind is None else kind.static_shape
+        if op_id is None or op_id in found or shape is None or math.prod(shape) > SMALL:
+            continue
+        if not _measures(g.op(op_id)):
+            found.add(op_id)
+            pending.extend(g.op(op_id).operands)
+    return found
+
+
+def _measures(op: Op) -> bool:
+    """Whether an op reads the size of a tensor, and none of its elements."""
+    return op.type in ("Shape", "Size") and not op.domain
 
 
 def _guarded(g: Graph, op_id: int, guards: set[int]) -> list[int]:
@@ -308,7 +339,7 @@ def _retype(g: Graph, rw: Rewriter, op_id: int, dtype: DType, casts: dict[tuple[
             attrs[name] = int(dtype)
     if op.type == "ConstantOfShape":
         attrs.setdefault("value", Const.of(np.zeros(1, np.float32)))  # what it is by default, whose type is FLOAT
-    if isinstance(attrs.get("value"), Const) and attrs["value"].dtype in _FLOATS:
+    if isinstance(attrs.get("value"), Const) and attrs["value"].dtype in _FLOATS and attrs["value"].dtype is not dtype:
         attrs["value"] = Const.of(attrs["value"].numpy(), dtype)
     if tuple(inputs) != op.inputs or attrs != dict(op.attrs):
         rw.update(op_id, inputs=inputs, attrs=attrs)
