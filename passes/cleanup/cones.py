@@ -108,8 +108,15 @@ class _Finder:
             and op_id not in self.skip
             and not op.captures
             and any(op.inputs)
-            and not (self.budget.keep_quantised and op.type == "DequantizeLinear")
+            and not (self.budget.keep_quantised and self.is_compressed(op))
         )
+
+    def is_compressed(self, op: Op) -> bool:
+        """A quantised weight of fewer bits than it stands for; the int32 of a bias has as many."""
+        if op.type != "DequantizeLinear":
+            return False
+        before, after = (self.scope.type(v) for v in (op.inputs[0], op.outputs[0]))
+        return before is None or after is None or before.dtype.bits < after.dtype.bits
 
     def is_ready(self, op: Op) -> bool:
         return all(not v or v in self.elements or self.const(v) is not None for v in op.inputs)

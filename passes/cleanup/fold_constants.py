@@ -53,7 +53,8 @@ class FoldConstants(Pass):
     -------
     ``max-bytes``: a result of up to this many bytes is always folded; a larger one only when the constants that die
     with it are at least as large. ``keep-quantised``: leave ``DequantizeLinear`` of weights, so that they can stay
-    small in the package. ``widen-floats``: fold a ``Cast`` of weights stored in half precision, whatever its size.
+    small in the package; int32, of which biases are, is no smaller and is folded. ``widen-floats``: fold a ``Cast`` of
+    weights stored in half precision, whatever its size.
 
     Sources
     -------
