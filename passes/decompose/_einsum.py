@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from string import ascii_letters
 from typing import Any
 
 import numpy as np
@@ -102,6 +103,8 @@ def parse(text: str, shapes: Sequence[Sequence[Dim]]) -> Equation | str:
                 sizes[label] = dim
             elif dim != 1 and dim != sizes[label]:
                 return f'"{label}" is both {sizes[label]} and {dim}'
+    if len(sizes) > len(ascii_letters):
+        return f"it has {len(sizes)} different axes"
     if any(label not in sizes for label in result):
         return "the result names an axis that no operand has"
     return Equation(tuple(operands), result, sizes)
@@ -126,10 +129,8 @@ def build(
         while len(pair) > 1:
             first, second, *pair = pair
             others = {label for t in (*terms, *pair) for label in t.labels}
-            last = not terms and not pair
-            pair.insert(
-                0, builder.contract(first, second, others | set(equation.result), equation.result if last else None)
-            )
+            wanted = None if terms or pair else equation.result
+            pair.insert(0, builder.contract(first, second, others | set(equation.result), wanted))
         terms.append(pair[0])
     final = builder.sum_out(terms[0], equation.result)
     return builder.transpose(final, equation.result).value
@@ -183,12 +184,10 @@ class _Builder:
         """Multiply two terms and sum over the labels not in ``keep``."""
         a = self.sum_out(a, keep | set(b.labels))
         b = self.sum_out(b, keep | set(a.labels))
-        shared = [label for label in a.labels if label in b.labels]
-        if keep.issuperset(shared):
-            union = (*a.labels, *(label for label in b.labels if label not in a.labels))
-            order = wanted if wanted is not None and set(wanted) == set(union) else union
+        if keep.issuperset(a.labels):  # nothing to sum, so that the last product has the labels that are wanted
+            order = wanted or (*a.labels, *(label for label in b.labels if label not in a.labels))
             if len(order) <= MAX_RANK:
-                return self._multiply(a, b, tuple(order))
+                return self._multiply(a, b, order)
         plans = list(_plans(a, b, keep))
         return self._matmul(min(plans, key=lambda p: p.cost(wanted)))
 
@@ -202,7 +201,7 @@ class _Builder:
             if missing:
                 value = self._op.Unsqueeze(value, self._op.const(np.array(missing, np.int64)))
             aligned.append(value)
-        return Term(self._op.Mul(*aligned), order, a.constant and b.constant)
+        return Term(self._op.Mul(*aligned), order)
 
     def _matmul(self, plan: _MatMul) -> Term:
         def grouped(term: Term, order: Labels, lead: Labels, first: Labels, second: Labels) -> Any:
@@ -217,7 +216,7 @@ class _Builder:
         product = self._op.MatMul(left, right)
         if len(plan.rows) != 1 or len(plan.columns) != 1 or plan.rank > MAX_RANK:
             product = self._reshape(product, [self._sizes[a] for a in plan.result])
-        return Term(product, plan.result, plan.left.constant and plan.right.constant)
+        return Term(product, plan.result)
 
     def _size(self, labels: Labels) -> Dim:
         dims = [self._sizes[a] for a in labels]
@@ -243,11 +242,9 @@ def _implicit_result(operands: Sequence[Labels], dotted: int) -> Labels:
 
 def _path(terms: Sequence[Term], equation: Equation) -> list[tuple[int, ...]]:
     """Which terms to contract at each step; a result goes to the end of the list (as ``np.einsum_path`` counts)."""
-    if len(terms) == 1:
-        return []
-    if len(terms) == 2:
-        return [(0, 1)]
-    letter = {label: chr(ord("A") + i) for i, label in enumerate(equation.sizes)}
+    if len(terms) <= 2:
+        return [tuple(range(len(terms)))]
+    letter = dict(zip(equation.sizes, ascii_letters, strict=False))  # parse() has seen that there are enough
     arrays = [np.broadcast_to(np.float32(0), [_size_for_path(equation, a) for a in t.labels]) for t in terms]
     inputs = ",".join("".join(letter[a] for a in t.labels) for t in terms)
     text = f"{inputs}->{''.join(letter[a] for a in equation.result)}"
@@ -267,7 +264,7 @@ def _plans(a: Term, b: Term, keep: set[str]) -> Iterable[_MatMul]:
         rows = tuple(x for x in left.labels if x not in right.labels)
         columns = tuple(x for x in right.labels if x not in left.labels)
         for source in (left, right):
-            summed = tuple(x for x in source.labels if x not in keep and x in left.labels and x in right.labels)
+            summed = tuple(x for x in source.labels if x not in keep)
             if batch:
                 yield _MatMul(left, right, batch, batch, rows, columns, summed)
                 continue
