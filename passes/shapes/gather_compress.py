@@ -20,12 +20,13 @@ class GatherCompress(Trusting):
     ------------
     Where the model declares how many elements are kept, the place of the n-th true element is how many of the running
     sums of the condition are at most n, for up to ``max-length`` elements of condition. Else the places are those that
-    NonZero finds, as many as there are at run time, which the outputs of a model may have, and few ops can read. The
-    data is gathered from the places. Fires for Core ML targets only.
+    NonZero finds, as many as there are at run time. The data is gathered from the places. Fires for Core ML targets
+    only.
 
     Why it matters
     --------------
-    Shapes are fixed when Core ML compiles a model; without a declared size the result has none.
+    Core ML has no op that selects by a condition. With a declared size every shape is known when it compiles the
+    model; without one, what has no fixed size runs on the CPU.
 
     Example
     -------
@@ -57,16 +58,16 @@ class GatherCompress(Trusting):
         x, y, condition = need(node, 0), node.outputs[0], need(node, 1)
         assert y is not None
         axis = node.attr("axis")
-        if condition.static_shape is None or (axis is not None and x.rank is None):
-            return NoMatch("the size of its condition or the rank of its input is not known")
+        if axis is not None and x.rank is None:
+            return NoMatch("the rank of its input is not known")
         if axis is None:
             x, axis = op.Reshape(x, ints(op, [-1])), 0
         else:
             axis %= x.rank
         if y.static_shape is None:
             return op.Gather(x, op.Squeeze(op.NonZero(condition), ints(op, [0])), axis=axis)
-        if condition.static_shape[0] > self.max_length:
-            return NoMatch("its condition has more than max-length={} elements", self.max_length)
+        if condition.static_shape is None or condition.static_shape[0] > self.max_length:
+            return NoMatch("its condition has, or may have, more than max-length={} elements", self.max_length)
         return op.Gather(x, true_places(op, condition, y.static_shape[axis]), axis=axis)
 
     def trusts(self, node: OpView) -> bool:
