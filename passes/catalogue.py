@@ -20,6 +20,7 @@ PASSES: dict[str, str] = {
     "decompose-col2im": "coregraft.passes.decompose.decompose_col2im:DecomposeCol2im",
     "decompose-conv": "coregraft.passes.decompose.decompose_conv:DecomposeConv",
     "decompose-conv-integer": "coregraft.passes.decompose.decompose_conv_integer:DecomposeConvInteger",
+    "decompose-conv-transpose": "coregraft.passes.decompose.decompose_conv_transpose:DecomposeConvTranspose",
     "decompose-crop-and-resize": "coregraft.passes.contrib.decompose_crop_and_resize:DecomposeCropAndResize",
     "decompose-deform-conv": "coregraft.passes.decompose.decompose_deform_conv:DecomposeDeformConv",
     "decompose-det": "coregraft.passes.decompose.decompose_det:DecomposeDet",

@@ -161,6 +161,7 @@ def convert_pipeline(target: Target, precision: Precision) -> list[str]:
         *DECOMPOSE,
         "infer-shapes",
         "drop-empty-tensors",
+        "decompose-conv-transpose",
         "decompose-conv",
         *CONVOLUTIONS,
         "split-high-rank",

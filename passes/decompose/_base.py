@@ -78,6 +78,17 @@ def computed(node: OpView, index: int) -> bool:
     return found is not None and not found.is_const
 
 
+def computed_weights(node: OpView, index: int) -> bool:
+    """Whether weights are computed at run time: a dequantised constant is none, Core ML expands it when it compiles
+    the package."""
+    if not computed(node, index):
+        return False
+    producer = need(node, index).producer
+    if producer is None or producer.type != "DequantizeLinear":
+        return True
+    return any(v is not None and not v.is_const for v in producer.inputs)
+
+
 def wants(node: OpView, index: int) -> bool:
     """Whether anything reads output ``index``."""
     outputs = node.outputs

@@ -7,8 +7,8 @@ import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from coregraft.passes.decompose._base import Decomposition, computed, ints, need, operand
-from coregraft.rewriter.passes import Equivalence, NoMatch, OpBuilder, OpView, ValueView
+from coregraft.passes.decompose._base import Decomposition, computed_weights, ints, need, operand
+from coregraft.rewriter.passes import Equivalence, NoMatch, OpBuilder, OpView
 from coregraft.rewriter.target import Target
 
 
@@ -54,9 +54,8 @@ class DecomposeConv(Decomposition):
 
     def wanted(self, node: OpView, target: Target) -> bool:
         dilated = any(d != 1 for d in node.attr("dilations") or ())
-        weights_known = not computed(node, 1) or _is_stored_small(operand(node, 1))
         solid = target.format == "neuralnetwork" and need(node, 1).rank == 5
-        return target.ops is not None and not weights_known and (node.attr("group") != 1 or dilated or solid)
+        return target.ops is not None and computed_weights(node, 1) and (node.attr("group") != 1 or dilated or solid)
 
     def build(self, op: OpBuilder, node: OpView) -> Any:
         x, w, y = need(node, 0), need(node, 1), node.outputs[0]
@@ -93,11 +92,3 @@ class DecomposeConv(Decomposition):
         if bias is None:
             return result
         return op.Add(result, op.Reshape(bias, ints(op, [1, group * maps, *[1] * rank])))
-
-
-def _is_stored_small(w: ValueView | None) -> bool:
-    """Whether weights are a dequantised constant, which Core ML expands when it compiles the package."""
-    producer = None if w is None else w.producer
-    if producer is None or producer.type != "DequantizeLinear":
-        return False
-    return all(v is None or v.is_const for v in producer.inputs)
