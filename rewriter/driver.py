@@ -10,6 +10,7 @@ from __future__ import annotations
 import heapq
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from typing import Any
 
 from coregraft.rewriter.collector import collector_off
 from coregraft.rewriter.contract import Context
@@ -42,14 +43,15 @@ class RuleIndex:
         They depend on nothing but the types of the op and of its operands' producers, of which a graph has few
         combinations: each is decided once, however many rules there are.
         """
-        if op.key not in self.table:
+        rules = self.table.get(op.key)
+        if rules is None:
             return ()
         producers = tuple([_producer_key(g, value) for value in op.inputs])
         known = (op.key, producers)
         if known not in self._known:
             self._known[known] = tuple(
                 rule
-                for rule, ways in self.table[op.key]
+                for rule, ways in rules
                 if not ways or any(all(not keys.isdisjoint(producers[at]) for at, keys in way) for way in ways)
             )
         return self._known[known]
@@ -202,15 +204,15 @@ def _neighbourhood(g: Graph, rw: Rewriter) -> list[int]:
     """The touched ops, their producers and users: where a match may have become possible."""
     if not rw.touched:
         return []
-    near: dict[int, None] = {}
+    near: dict[int, Any] = {}
     for op_id in dict.fromkeys(rw.touched):
         if op_id not in g._node:
             continue
         near[op_id] = None
         for value in g._pred[op_id]:
-            near.update(dict.fromkeys(g._pred[value]))
+            near.update(g._pred[value])
         for value in g._succ[op_id]:
-            near.update(dict.fromkeys(g._succ[value]))
+            near.update(g._succ[value])
     rw.touched.clear()
     return list(near)
 

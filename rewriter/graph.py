@@ -18,6 +18,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from types import MappingProxyType
 from typing import Any
 
@@ -206,6 +207,10 @@ class Graph(nx.DiGraph):  # type: ignore[misc]  # networkx is untyped
         """The names under which a value is a graph output; empty when it is not."""
         return [name for name, source in self.outputs.items() if source == value]
 
+    def is_output(self, value: str) -> bool:
+        """Whether a value is a graph output, under whatever name."""
+        return value in self.outputs.values()
+
     def order_key(self, op_id: int) -> tuple[int, int]:
         """Sort key of the program order: the place, then the id. New ops take the place of what they replace."""
         return self._node[op_id]["pos"], op_id
@@ -221,7 +226,7 @@ class Graph(nx.DiGraph):  # type: ignore[misc]  # networkx is untyped
         program = sorted([(data["pos"], node) for node, data in self._node.items() if type(node) is int])
         done: set[int] = set()
         for _, op_id in program:
-            if not done.issuperset(producer for value in pred[op_id] for producer in pred[value]):
+            if not done.issuperset(chain.from_iterable(map(pred.__getitem__, pred[op_id]))):
                 break
             done.add(op_id)
         else:  # the program order is one of dependencies, as it nearly always is
@@ -299,9 +304,10 @@ class Graph(nx.DiGraph):  # type: ignore[misc]  # networkx is untyped
     def set_op(self, op_id: int, op: Op) -> None:
         """Put another op in the place of an op; its edges follow, values that lose their producer stay."""
         self._node[op_id]["op"] = op
-        operands, results = op.operands, op.outputs
-        self.remove_edges_from([(v, op_id) for v in self._pred[op_id] if v not in operands])
-        self.remove_edges_from([(op_id, v) for v in self._succ[op_id] if v not in results])
+        gone = [(v, op_id) for v in self._pred[op_id] if v not in op.inputs and v not in op.captures]
+        gone += [(op_id, v) for v in self._succ[op_id] if v not in op.outputs]
+        if gone:
+            self.remove_edges_from(gone)
         self._connect(op_id, op)
 
     def fresh_name(self, hint: str) -> str:
@@ -316,13 +322,15 @@ class Graph(nx.DiGraph):  # type: ignore[misc]  # networkx is untyped
 
     def _connect(self, op_id: int, op: Op) -> None:
         read, made = self._pred[op_id], self._succ[op_id]
-        for value in op.operands:
-            if value not in self._node:
-                self.add_node(value, type=None, const=None)
-            if value not in read:
+        for value in (*op.inputs, *op.captures):
+            if value and value not in read:
+                self._ensure(value)
                 self.add_edge(value, op_id)
         for value in op.outputs:
             if value and value not in made:
-                if value not in self._node:
-                    self.add_node(value, type=None, const=None)
+                self._ensure(value)
                 self.add_edge(op_id, value)
+
+    def _ensure(self, value: str) -> None:
+        if value not in self._node:
+            self.add_node(value, type=None, const=None)

@@ -25,14 +25,20 @@ _FLAGS = frozenset(
     {"align_corners", "allowzero", "ceil_mode", "count_include_pad", "exclusive", "fmod", "is_causal", "keepdims"}
     | {"largest", "linear_before_reset", "noop_with_empty_axes", "reverse", "sorted", "transA", "transB", "upper"}
 )
+
+
+def _is_whole(value: Any) -> bool:
+    return type(value) is int or isinstance(value, Integral)  # to ask an abstract class alone takes ten times as long
+
+
 #: Kind of attribute, as schemas name it -> whether a value is of it. Others (type protos, sparse tensors) are not read.
 _KINDS: Mapping[str, Callable[[Any], bool]] = {
-    "INT": lambda v: isinstance(v, Integral),
+    "INT": _is_whole,
     "FLOAT": lambda v: isinstance(v, Real) and not isinstance(v, Integral),
     "STRING": lambda v: isinstance(v, (str, bytes)),
     "TENSOR": lambda v: isinstance(v, Const),
     "GRAPH": lambda v: isinstance(v, Graph),
-    "INTS": lambda v: type(v) is tuple and all(isinstance(n, Integral) for n in v),
+    "INTS": lambda v: type(v) is tuple and all(map(_is_whole, v)),
     "FLOATS": lambda v: type(v) in (tuple, Floats) and all(isinstance(n, Real) for n in v),
     "STRINGS": lambda v: type(v) in (tuple, Strings) and all(isinstance(s, (str, bytes)) for s in v),
 }
@@ -163,16 +169,15 @@ def _schema(op_type: str, domain: str, opset: int) -> OpSchema | None:
 # ---------------------------------------------------------------- element types
 
 
-def check_types(op: Op, types: Mapping[str, DType], opsets: Mapping[str, int]) -> None:
+def check_types(op: Op, dtypes: tuple[DType | None, ...], opsets: Mapping[str, int]) -> None:
     """Check that an op is defined on the element types of its operands.
 
     Args:
-        types: element types by value name; a value that is not there may be of any.
+        dtypes: the element type of each of ``op.inputs``; None where it may be any.
 
     Raises:
         GraphError: ``dtype-mismatch``.
     """
-    dtypes = tuple(types.get(v) for v in op.inputs)
     if any(dtypes):
         problem = _type_problem(op.type, op.domain, opsets.get(op.domain, 1), dtypes)
         if problem:

@@ -9,7 +9,7 @@ mutations are undone and a reproducer bundle is written.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from coregraft.rewriter import facts
 from coregraft.rewriter.collector import collector_off
 from coregraft.rewriter.contract import Context, Fact, Finding, Pass
 from coregraft.rewriter.errors import CoregraftError, GraphError, PassError, UsageError
-from coregraft.rewriter.graph import Graph
+from coregraft.rewriter.graph import Graph, Op
 from coregraft.rewriter.pipeline import PipelineLike, make_pass, parse_pipeline, to_text
 from coregraft.rewriter.rewriter import Rewriter
 from coregraft.rewriter.rule import RuleGroup
@@ -242,14 +242,15 @@ class _Census:
     """What a graph holds, counted anew only when a pass has changed it: most passes change nothing."""
 
     def __init__(self, g: Graph) -> None:
+        ops = [op for _, op in g.ops()]
         self.order = list(g)
-        self.ops = sum(1 for _ in g.ops())
-        self.keys = frozenset(_keys(g))
+        self.ops = len(ops)
+        self.keys = frozenset(_keys(ops))
 
 
-def _keys(g: Graph) -> Iterator[tuple[str, str]]:
-    for _, op in g.ops():
+def _keys(ops: Iterable[Op]) -> Iterator[tuple[str, str]]:
+    for op in ops:
         yield op.key
         for _, body in op.bodies():
-            yield from _keys(body)
+            yield from _keys(inner for _, inner in body.ops())
 

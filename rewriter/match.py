@@ -72,7 +72,7 @@ class ValueView:
 
     @property
     def is_output(self) -> bool:
-        return bool(self.graph.public_names(self.name))
+        return self.graph.is_output(self.name)
 
     @property
     def users(self) -> list[OpView]:

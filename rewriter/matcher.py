@@ -106,16 +106,16 @@ class Matcher:
     def _match_op(self, pattern: OpPattern, op_id: int, state: _State) -> bool:
         op = self.graph.op(op_id)
         if op.type not in pattern.types or op.domain != pattern.domain:
-            return self._fail(state, "{} is not a {}", op.label, "|".join(pattern.types))
+            return self._fail(state, "{} is not a {}", op, pattern)
         for name, wanted in pattern.attrs.items():
             value = attr(op, name)
             if isinstance(wanted, AttrCapture):
                 state.names[wanted.name] = _Captured(value)
             elif not (wanted(value) if callable(wanted) else _equal(value, wanted)):
-                return self._fail(state, "{}: attribute {} = {} does not fit", op.label, name, value)
+                return self._fail(state, "{}: attribute {} = {} does not fit", op, name, value)
         operands = self._operands(pattern, op)
         if operands is None:
-            return self._fail(state, "{} has {} operands", op.label, len(op.inputs))
+            return self._fail(state, "{} has {} operands", op, len(op.inputs))
         state.ops[id(pattern)] = (pattern, op_id)
         if pattern.name:
             state.names[pattern.name] = OpView(self.graph, op_id)
@@ -164,10 +164,10 @@ class Matcher:
             for value in g.op(op_id).outputs:
                 if not value or value in results or pattern.shared:
                     continue
-                if g.public_names(value) or any(user not in matched for user in g._succ[value]):
+                if g.is_output(value) or any(user not in matched for user in g._succ[value]):
                     return self._refuse("intermediate value {} is used outside the match", value)
-        names = state.names
-        bindings = {name: self._view(names.get(name)) for name in (*self.pattern.captures, *names)}
+        bindings = dict.fromkeys(self.pattern.captures)  # None for those of an operand that is omitted
+        bindings.update((name, self._view(value)) for name, value in state.names.items())
         order = (root_id, *sorted((i for i in matched if i != root_id), key=g.order_key))
         return Match(g, root_id, order, tuple(results), bindings)
 
@@ -189,8 +189,15 @@ class Matcher:
     def _fail(self, state: _State, text: str, *args: Any) -> bool:
         if self.trace and len(state.ops) > self.deepest:
             self.deepest = len(state.ops)
-            self.reason = NoMatch(text, *(show(a) if isinstance(a, Node) else a for a in args))
+            self.reason = NoMatch(text, *map(_told, args))
         return False
+
+
+def _told(arg: Any) -> Any:
+    """An argument of a reason as the reader sees it; most failures are never told."""
+    if isinstance(arg, Op):
+        return arg.label
+    return "|".join(arg.types) if isinstance(arg, OpPattern) else show(arg) if isinstance(arg, Node) else arg
 
 
 def _equal(value: Any, wanted: Any) -> bool:

@@ -8,6 +8,7 @@ operand, a keyword is an attribute equality or predicate, a number is a scalar c
 
 from __future__ import annotations
 
+import functools
 import inspect
 import sys
 from collections.abc import Callable, Sequence
@@ -86,7 +87,7 @@ class OpPattern:
     name: str = ""
     shared: bool = False
 
-    @property
+    @functools.cached_property
     def commutes(self) -> bool:
         return len(self.operands) == 2 and all((self.domain, t) in COMMUTATIVE for t in self.types)
 
@@ -123,7 +124,7 @@ class Pattern:
     def root(self) -> OpPattern:
         return self.outputs[0].producer
 
-    @property
+    @functools.cached_property
     def roots(self) -> tuple[tuple[str, str], ...]:
         return self.root.keys
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from coregraft.rewriter.errors import CoregraftError
 from coregraft.rewriter.graph import Graph, Op, Origin
+from coregraft.rewriter.shapes import completed, infer_op_types
 from coregraft.rewriter.target import Target
 from coregraft.rewriter.types import Array, Const, TensorType, ValueType
 
@@ -47,7 +48,7 @@ class Rewriter:
         self.touched: list[int] = []
         self._journal: list[tuple[str, Callable[[], object]]] = []
         self._changed_ops: set[int] = set()
-        self._op_names: set[str] | None = None
+        self._op_names: dict[str, int] | None = None  # and the number last tried after each
         self._new_consts: list[str] = []
         self._pos: int | None = None
         self._replaced: tuple[Op, ...] = ()
@@ -94,7 +95,7 @@ class Rewriter:
             inputs: names, views, None for an omitted operand, or numpy arrays, which become constants.
             outputs: names of results to define (they must have no producer); fresh names when not given.
         """
-        operands = tuple(self.name_of(i) for i in inputs)
+        operands = tuple([self.name_of(i) for i in inputs])
         if outputs is None:
             outputs = []
             for _ in range(n_outputs):  # a name is taken once its value is there
@@ -113,11 +114,12 @@ class Rewriter:
     def _unique_op_name(self, hint: str) -> str:
         """An op name that no op of the graph has: onnxruntime wants that, and a value's name may have been freed."""
         if self._op_names is None:
-            self._op_names = {op.name for _, op in self.graph.ops()}
-        name, n = hint, 1
-        while name and name in self._op_names:
-            name, n = f"{hint}_{n}", n + 1
-        self._op_names.add(name)
+            self._op_names = dict.fromkeys((op.name for _, op in self.graph.ops()), 0)
+        taken, name = self._op_names, hint
+        while name and name in taken:
+            taken[hint] += 1
+            name = f"{hint}_{taken[hint]}"
+        taken[name] = 0
         return name
 
     def name_of(self, value: ValueLike) -> str:
@@ -193,7 +195,7 @@ class Rewriter:
         for user in self.graph.users(a):
             self._set_op(user, _renamed(self.graph.op(user), a, b))
             self.touched.append(user)
-        if a in self.graph.outputs.values():
+        if self.graph.is_output(a):
             self.set_outputs({name: b if source == a else source for name, source in self.graph.outputs.items()})
         self._record("replaced", _nothing)
         self._touch_around(b)
@@ -279,7 +281,7 @@ class Rewriter:
         for a, b in zip(old, new, strict=True):
             self._check_same_type(a, b)
             producer = self.graph.producer(b)
-            is_new = producer is not None and producer >= first_new and not self.graph.public_names(b)
+            is_new = producer is not None and producer >= first_new and not self.graph.is_output(b)
             if a != b and is_new and b not in names:
                 names[b] = a
             else:
@@ -324,7 +326,7 @@ class Rewriter:
         left = [op_id for op_id in op_ids if op_id in self.graph._node]
         for op_id in sorted(left, key=self.graph.order_key, reverse=True):
             outputs = [o for o in self.graph.op(op_id).outputs if o]
-            if not any(self.graph._succ[o] or self.graph.public_names(o) for o in outputs):
+            if not any(self.graph._succ[o] or self.graph.is_output(o) for o in outputs):
                 self.erase(op_id)
 
     # ---------------------------------------------------------------- undoing
@@ -367,7 +369,7 @@ class Rewriter:
         self._record("", lambda: self.graph.remove_node(name))
 
     def _add_values(self, op: Op) -> None:
-        for value in (*op.operands, *op.outputs):
+        for value in (*op.inputs, *op.captures, *op.outputs):
             if value and value not in self.graph._node:
                 self._add_value(value, None, None)
 
@@ -388,7 +390,7 @@ class Rewriter:
         return op_id
 
     def _remove_op(self, op_id: int) -> None:
-        g, data = self.graph, dict(self.graph.nodes[op_id])
+        g, data = self.graph, self.graph._node[op_id]
         g.remove_node(op_id)
 
         def restore() -> None:
@@ -409,17 +411,15 @@ class Rewriter:
         g = self.graph
         if not value or value not in g._node or g._succ[value] or g._pred[value]:
             return
-        if value in g.graph.get("inputs", ()) or value in g.outputs.values():
+        if g.is_output(value) or value in g.graph.get("inputs", ()):
             return
-        data = dict(g.nodes[value])
+        data = g._node[value]
         g.remove_node(value)
         self._record("", lambda: g.add_node(value, **data))
 
     # ---------------------------------------------------------------- types and surroundings
 
     def _infer(self, op_id: int) -> None:
-        from coregraft.rewriter.shapes import infer_op_types
-
         op = self.graph.op(op_id)
         if all(not value or self.graph.type_of(value) is not None for value in op.outputs):
             return
@@ -429,8 +429,6 @@ class Rewriter:
 
     def _merged(self, old: str, new: str) -> ValueType | None:
         """What is known of two values that are the same one."""
-        from coregraft.rewriter.shapes import completed
-
         return completed(self.graph.type_of(new), self.graph.type_of(old))
 
     def _check_same_type(self, old: str, new: str) -> None:
@@ -465,8 +463,7 @@ def _compatible(a: Any, b: Any) -> bool:
 
 
 def _captures(attrs: Mapping[str, Any]) -> tuple[str, ...]:
-    bodies = [v for v in attrs.values() if isinstance(v, Graph)]
-    return tuple(sorted({name for body in bodies for name in body.free_values()}))
+    return tuple(sorted({name for v in attrs.values() if isinstance(v, Graph) for name in v.free_values()}))
 
 
 def _source_name(op: Op) -> str:

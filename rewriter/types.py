@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import functools
 import hashlib
 import math
 from collections.abc import Callable, Sequence
@@ -47,6 +48,9 @@ class DType(enum.IntEnum):
     FLOAT8E8M0 = 24
     UINT2 = 25
     INT2 = 26
+
+    #: That of the number, which an element type is equal to; Enum's own hashes the name, and in Python.
+    __hash__ = int.__hash__
 
     @property
     def numpy(self) -> np.dtype[Any]:
@@ -94,6 +98,7 @@ _SMALL_BITS = {DType.UINT4: 4, DType.INT4: 4, DType.FLOAT4E2M1: 4, DType.UINT2: 
 _ML_DTYPES = frozenset({DType.BFLOAT16, *_SMALL_BITS, *(d for d, n in _NUMPY_NAMES.items() if n.startswith("float8"))})
 
 
+@functools.cache
 def _numpy_dtype(dtype: DType) -> np.dtype[Any]:
     if dtype in _ML_DTYPES:
         import ml_dtypes

@@ -85,8 +85,8 @@ def _check_op(
         raise GraphError("captures", f"the bodies read {sorted(free)}, listed are {list(op.captures)}", node=op.label)
     if (op.domain, op.type, op.overload) not in functions:
         check_schema(op, opsets)
-        kinds = {v: g.tensor_type(v) for v in op.inputs if v}
-        check_types(op, {v: k.dtype for v, k in kinds.items() if k is not None and k.dtype}, opsets)
+        kinds = [g.tensor_type(v) if v else None for v in op.inputs]
+        check_types(op, tuple([None if k is None else k.dtype or None for k in kinds]), opsets)
 
 
 def _check_value(

@@ -82,7 +82,7 @@ def _fold_known(rw: Rewriter, run: Inference, ctx: Context) -> None:
 
 
 def _as_const(g: Graph, value: str, run: Inference) -> Const | None:
-    kind, content = g.tensor_type(value), run.contents.get(value)
+    kind, content = g.tensor_type(value), run.content(value)
     if kind is None or content is None or not all(isinstance(x, (int, float, np.number)) for x in content.flat):
         return None
     return Const(kind.dtype, content.shape, content.astype(kind.dtype.numpy))
@@ -95,7 +95,7 @@ def _simplify_targets(rw: Rewriter, run: Inference, ctx: Context) -> None:
         index, simplify = _TARGETS[op.type]
         if index >= len(op.inputs) or g.producer(op.inputs[index]) is None:
             continue
-        content = run.contents.get(op.inputs[index])
+        content = run.content(op.inputs[index])
         target = simplify(g, op, content) if content is not None and content.ndim == 1 else None
         kind = g.tensor_type(op.inputs[index])
         if target is None or kind is None:

@@ -8,6 +8,7 @@ where it says nothing, the declaration stands.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
@@ -19,7 +20,7 @@ from coregraft.rewriter.graph import AttrRef, Graph, Op
 from coregraft.rewriter.opset import INTERNAL_OPSET
 from coregraft.rewriter.shapes import classical, contrib, rules, rules_compute, values  # noqa: F401  # register rules
 from coregraft.rewriter.shapes.dim_expr import TooManyTermsError
-from coregraft.rewriter.shapes.schema import schema_types
+from coregraft.rewriter.shapes.schema import schema_of, schema_types
 from coregraft.rewriter.shapes.site import Site, rule_for
 from coregraft.rewriter.shapes.values import Content
 from coregraft.rewriter.types import Const, Dim, DType, TensorType, ValueType
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 _MAX_CALLS = 32  # of functions in functions; also the number of times that a loop's state may lose a dim
 _MAX_BODIES = 10_000  # loops in loops are inferred again and again: a hostile model would never end
-_MAX_CONE = 512  # ops that propagated_value() looks back through
+_MAX_CONE = 512  # ops that are looked back through for one op's operands
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,20 +54,12 @@ def infer_shapes(g: Graph, rewriter: Rewriter | None = None) -> None:
 
 def infer_op_types(g: Graph, op_id: int) -> list[ValueType | None]:
     """The types of one op's results, from the types of its operands; None where nothing is known."""
-    op = g.op(op_id)
-    rule = rule_for(op, g.opsets.get("", INTERNAL_OPSET))
-    if rule is not None:
-        cache: dict[str, Content | None] = {}
-        site = Site(op, [g.type_of(v) if v else None for v in op.inputs], lambda v: _content(g, v, cache))
-        found = rule(site)
-        if found is not None:
-            return list(found)
-    return Inference(g, lazily=True).results(op_id)
+    return Inference(g, cone=_MAX_CONE).results(op_id)
 
 
 def typed_bodies(g: Graph, op_id: int) -> Mapping[str, Graph]:
     """Copies of an op's bodies, by attribute name, with the types that inference finds for their values."""
-    run, op = Inference(g, lazily=True), g.op(op_id)
+    run, op = Inference(g, cone=_MAX_CONE), g.op(op_id)
     control = _CONTROL.get(op.type) if op.domain == "" else None
     return {} if control is None else control(run, op, [run.type_of(v) if v else None for v in op.inputs])[0]
 
@@ -74,14 +67,20 @@ def typed_bodies(g: Graph, op_id: int) -> Mapping[str, Graph]:
 def propagated_value(g: Graph, value: str) -> tuple[Dim, ...] | None:
     """What a small integer tensor of rank 0 or 1 holds, as dims (formulas for symbols, None for an unknown element);
     None when nothing is known, not even how many elements it has."""
-    return values.dims(_content(g, value, {}))
+    return values.dims(Inference(g, cone=_MAX_CONE).content(value))
 
 
 class Inference:
-    """One run over one graph. ``mismatches`` lists, in graph order, the ops of the top graph that cannot run."""
+    """One run over one graph. ``mismatches`` lists, in graph order, the ops of the top graph that cannot run.
+
+    Args:
+        outer: the run over the graph around a body or function.
+        cone: how many contents are worked out at most; who asks for one op's results does not pay for the whole graph.
+        rewriter: that of the graph, when changes are to be events.
+    """
 
     def __init__(
-        self, g: Graph, outer: Inference | None = None, *, lazily: bool = False, rewriter: Rewriter | None = None
+        self, g: Graph, outer: Inference | None = None, *, cone: float = math.inf, rewriter: Rewriter | None = None
     ) -> None:
         self.g = g
         self.outer = outer
@@ -93,8 +92,7 @@ class Inference:
         self.memo: dict[Any, list[ValueType | None]] = outer.memo if outer else {}
         self.bodies_left: list[int] = outer.bodies_left if outer else [_MAX_BODIES]
         self.contents: dict[str, Content | None] = {}
-        self.inputs = frozenset(g.graph.get("inputs", ()))
-        self.lazily = lazily
+        self.cone = cone
 
     def run(self) -> None:
         g = self.g
@@ -107,8 +105,6 @@ class Inference:
             for value, kind in zip(op.outputs, types, strict=False):
                 if value and kind is not None:
                     self._set_type(value, kind)
-            if values.follows(op) and op.outputs[0] and _is_small(g.type_of(op.outputs[0])):
-                self._follow(op)
 
     # ---------------------------------------------------------------- what is known of a value
 
@@ -119,17 +115,40 @@ class Inference:
         return self.outer.type_of(value) if self.outer else None
 
     def content(self, value: str) -> Content | None:
-        if self.lazily:
-            return _content(self.g, value, self.contents)
-        if value not in self.contents:
-            data = self.g._node.get(value)
-            if data is not None and data["const"] is not None:
-                self.contents[value] = values.of_const(data["const"])
-            elif self.outer is None or value in self.inputs or (data is not None and self.g._pred[value]):
-                return None
-            else:
-                self.contents[value] = self.outer.content(value)
-        return self.contents[value]
+        """What a small tensor holds, from the ops that lead to it, as far as their operands have been inferred."""
+        contents, waiting = self.contents, [value]
+        while waiting:
+            v = waiting[-1]
+            if v in contents:
+                waiting.pop()
+                continue
+            op = self._followed(v)
+            if op is None:
+                contents[v] = self._given(v)
+                continue
+            missing = [i for i in op.inputs if i and i not in contents and op.type not in ("Shape", "Size")]
+            if missing:
+                waiting += missing
+                continue
+            kinds = [self.g.tensor_type(i) if i else None for i in op.inputs]
+            results = values.evaluate(op, [contents.get(i) for i in op.inputs], kinds)
+            contents.update((o, c) for o, c in zip(op.outputs, results, strict=True) if o)
+        return contents[value]
+
+    def _followed(self, value: str) -> Op | None:
+        """The op from whose operands the content of a value can follow; None when there is none, or too much to do."""
+        if value not in self.g or (producer := self.g.producer(value)) is None or len(self.contents) > self.cone:
+            return None
+        op = self.g.op(producer)
+        return op if values.follows(op) and _may_be_small(self.g.tensor_type(value)) else None
+
+    def _given(self, value: str) -> Content | None:
+        """The content of a constant, here or around this graph."""
+        data = self.g._node.get(value)
+        if data is not None and data["const"] is not None:
+            return values.of_const(data["const"])
+        free = data is None or not (self.g._pred[value] or value in self.g.inputs)
+        return self.outer.content(value) if free and self.outer is not None else None
 
     def _set_type(self, value: str, kind: ValueType) -> None:
         data = self.g._node[value]
@@ -147,13 +166,6 @@ class Inference:
             self.g.nodes[op_id]["op"] = replace(op, attrs=MappingProxyType(attrs))
         else:
             self.rewriter.update(op_id, attrs=attrs)
-
-    def _follow(self, op: Op) -> None:
-        kinds = [self.g.tensor_type(v) if v else None for v in op.inputs]
-        operands = [self.content(v) if v and _is_small(k) else None for v, k in zip(op.inputs, kinds, strict=True)]
-        for value, content in zip(op.outputs, values.evaluate(op, operands, kinds), strict=False):
-            if value and content is not None:
-                self.contents[value] = content
 
     # ---------------------------------------------------------------- one op
 
@@ -214,14 +226,15 @@ class Inference:
         return self.memo[key]
 
     def _by_schema(self, op: Op, types: Sequence[ValueType | None]) -> list[ValueType | None]:
-        if values.is_open(op):
+        schema = schema_of(op, self.opsets)
+        if schema is None or values.is_open(op):
             return [None] * len(op.outputs)
         data = tuple(self._data(v, kind) for v, kind in zip(op.inputs, types, strict=True))
         if any(isinstance(d, Const) for d in data):
-            return schema_types(op, types, data, self.opsets)
+            return schema_types(schema, op, types, data)
         key = (op.domain, op.type, tuple(op.attrs.items()), tuple(types), len(op.outputs))
         if key not in self.memo:
-            self.memo[key] = schema_types(op, types, data, self.opsets)
+            self.memo[key] = schema_types(schema, op, types, data)
         return self.memo[key]
 
     def _data(self, value: str, kind: ValueType | None) -> Const | None:
@@ -367,7 +380,7 @@ _Control = Callable[[Inference, Op, Sequence[ValueType | None]], _Bodies]
 _CONTROL: dict[str, _Control] = {"If": _if, "Loop": _loop, "Scan": _scan}
 
 
-# ---------------------------------------------------------------- contents on demand, protos
+# ---------------------------------------------------------------- contents
 
 
 def _is_small(kind: ValueType | None) -> bool:
@@ -382,29 +395,5 @@ def _is_small(kind: ValueType | None) -> bool:
     return size <= values.MAX_ELEMENTS
 
 
-def _content(g: Graph, value: str, cache: dict[str, Content | None]) -> Content | None:
-    """The content of a value, from the ops that lead to it (at most :data:`_MAX_CONE` of them)."""
-    waiting = [value]
-    while waiting:
-        v = waiting[-1]
-        if v in cache:
-            waiting.pop()
-            continue
-        const, producer = g.const(v), g.producer(v)
-        op = None if producer is None else g.op(producer)
-        if op is None or len(cache) > _MAX_CONE or not values.follows(op) or not _may_be_small(g, v):
-            cache[v] = None if const is None else values.of_const(const)
-            continue
-        operands = () if op.type in ("Shape", "Size") else tuple(i for i in op.inputs if i)
-        if missing := [i for i in operands if i not in cache]:
-            waiting += missing
-            continue
-        contents = [cache.get(i) for i in op.inputs]
-        results = values.evaluate(op, contents, [g.tensor_type(i) if i else None for i in op.inputs])
-        cache.update((o, c) for o, c in zip(op.outputs, results, strict=False) if o)
-    return cache[value]
-
-
-def _may_be_small(g: Graph, value: str) -> bool:
-    kind = g.tensor_type(value)
-    return kind is None or kind.shape is None or kind.static_shape is None or _is_small(kind)
+def _may_be_small(kind: TensorType | None) -> bool:
+    return kind is None or kind.shape is None or not all(isinstance(d, int) for d in kind.shape) or _is_small(kind)

@@ -11,15 +11,16 @@ from coregraft.rewriter.types import Const, DType, OpaqueType, TensorType, Value
 
 
 def schema_types(
-    op: Op, types: Sequence[ValueType | None], data: Sequence[Const | None], opsets: Mapping[str, int]
+    schema: Any, op: Op, types: Sequence[ValueType | None], data: Sequence[Const | None]
 ) -> list[ValueType | None]:
-    """The result types that onnx's own inference gives for one op; ``data`` are the operands that are constant."""
+    """The result types that onnx's own inference gives for one op of a schema.
+
+    Args:
+        data: the content of the operands that are constant, None for the others.
+    """
     from onnx import NodeProto, checker, numpy_helper, shape_inference
 
     unknown: list[ValueType | None] = [None] * len(op.outputs)
-    schema = _schema(op.type, opsets.get(op.domain, 1), op.domain)
-    if schema is None:
-        return unknown
     node = NodeProto(op_type=op.type, domain=op.domain)
     node.input.extend(f"i{i}" if v else "" for i, v in enumerate(op.inputs))
     node.output.extend(f"o{i}" if v else "" for i, v in enumerate(op.outputs))
@@ -31,6 +32,11 @@ def schema_types(
     except (shape_inference.InferenceError, checker.ValidationError, RuntimeError, ValueError):
         return unknown  # an operand of unknown type, or an op that is wrong: the checker's to say
     return [_value_type(found[f"o{i}"]) if f"o{i}" in found else None for i in range(len(op.outputs))]
+
+
+def schema_of(op: Op, opsets: Mapping[str, int]) -> Any:
+    """The ``onnx.defs.OpSchema`` of an op of the graph's opset, or the newest; None when onnx does not know the op."""
+    return _schema(op.type, opsets.get(op.domain, 1), op.domain)
 
 
 @functools.cache

@@ -59,18 +59,15 @@ def evaluate(
     """The contents of an op's results, as far as they follow.
 
     Args:
-        op: an op in its internal-opset form, or in an older form that differs only in where ``axes`` is.
+        op: one that :func:`follows`, in its internal-opset form or an older one that differs only in where ``axes`` is.
         operands: a content, or None, for each of ``op.inputs``.
         types: the type, or None, of each of ``op.inputs``.
     """
     unknown: list[Content | None] = [None] * len(op.outputs)
-    rule = _RULES.get(op.type) if follows(op) else None
-    if rule is None:
-        return unknown
     try:
-        found = rule(op, operands, types)
-    except (IndexError, ValueError, ZeroDivisionError, OverflowError):
-        return unknown  # the op itself is wrong (a bad index, shapes that do not fit): the runtime's to say
+        found = _RULES[op.type](op, operands, types)
+    except (IndexError, ValueError, ArithmeticError):
+        return unknown  # the op is wrong (a bad index, shapes that do not fit), or a formula has too many terms
     results = unknown if found is None else [found] if isinstance(found, np.ndarray) else list(found)
     return [r if r is not None and r.size <= MAX_ELEMENTS else None for r in results]
 
@@ -82,7 +79,7 @@ def follows(op: Op) -> bool:
 
 def is_open(op: Op) -> bool:
     """Whether an attribute is a parameter of the function around the op, whose value only a call gives."""
-    return any(type(value) is AttrRef for value in op.attrs.values())
+    return AttrRef in map(type, op.attrs.values())
 
 
 def _objects(values: Any) -> Content:
