@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from coregraft.passes.decompose._base import ints, scalar
+from coregraft.passes.shapes._bounds import bounds
 from coregraft.passes.shapes._index import count_up, number, true_places
 from coregraft.rewriter.graph import Graph
 from coregraft.rewriter.match import OpView, ValueView
 from coregraft.rewriter.rule import OpBuilder
-from coregraft.rewriter.shapes import completed, infer_op_types
-from coregraft.rewriter.shapes.dim_expr import evaluate
+from coregraft.rewriter.shapes import completed, infer_op_types, propagated_value
 from coregraft.rewriter.types import Dim, DType, TensorType
 
 
@@ -196,11 +196,9 @@ class Selections:
         return None if None in found else tuple(d for d in found if d is not None)
 
     def bound(self, dim: Dim) -> int | None:
-        """How large a dim can be. What does not grow with its names has no bound that we know."""
-        if not isinstance(dim, str) or "-" in dim or "%" in dim:
-            return None
-        found = evaluate(dim, self.sizes)
-        return found if isinstance(found, int) else None
+        """How large a dim can be; None where nobody knows."""
+        found = bounds(dim, self.sizes)
+        return None if found is None else found[1]
 
     def open_axis(self, value: str) -> int | None:
         """The one axis of a value whose size depends on the data; None where there is none, or more."""
@@ -210,14 +208,15 @@ class Selections:
 
     def learn(self, op_id: int) -> None:
         """Type the results of an op, a name for every dim of which nothing is known."""
-        g = self.typed
-        outputs = [v for v in g.op(op_id).outputs if v]
-        if all((kind := g.tensor_type(v)) is not None and kind.static_shape is not None for v in outputs):
+        g, op = self.typed, self.typed.op(op_id)
+        if all((kind := g.tensor_type(v)) is not None and kind.static_shape is not None for v in op.outputs if v):
             return
-        for value, inferred in zip(g.op(op_id).outputs, infer_op_types(g, op_id), strict=False):
+        wanted = propagated_value(g, op.inputs[1]) if op.type == "TopK" else None
+        for value, inferred in zip(op.outputs, infer_op_types(g, op_id), strict=False):
             found = completed(inferred, g.type_of(value)) if value else None
             if isinstance(found, TensorType) and found.shape is not None:
-                shape = tuple(self._fresh() if d is None else d for d in found.shape)
+                known = wanted[0] if wanted else None
+                shape = tuple((known or self._fresh()) if d is None else d for d in found.shape)
                 g.nodes[value]["type"] = TensorType(found.dtype, shape)
 
     def _fresh(self) -> str:

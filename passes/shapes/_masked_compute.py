@@ -7,13 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from coregraft.passes.decompose._base import constant, ints, scalar
+from coregraft.passes.decompose._base import computed, constant, ints, scalar
+from coregraft.passes.shapes._bounds import bounds
 from coregraft.passes.shapes._index import count_up
 from coregraft.passes.shapes._masked import Masked, Selections
 from coregraft.passes.shapes._masked_rules import Carried, carries, column, size_at
 from coregraft.rewriter.match import OpView, ValueView
 from coregraft.rewriter.shapes import propagated_value
-from coregraft.rewriter.types import DType
+from coregraft.rewriter.types import Const, DType
 
 #: Ops that take what is no row for nothing -> what that is.
 _NEUTRAL = {"ReduceL1": 0, "ReduceL2": 0, "ReduceProd": 1, "ReduceSum": 0, "ReduceSumSquare": 0}
@@ -102,6 +103,35 @@ def _scatter(s: Selections, node: OpView) -> Carried:
     return [value if data is None else Masked(value, axis, data.mask)]
 
 
+@carries("Pad")
+def _pad(s: Selections, node: OpView) -> Carried:
+    """Rows of one content after those that are there."""
+    rows, fill, pads = s.masked(node, 0), s.plain(node, 2), s.plain(node, 1)
+    listed, y = constant(node, 3), s.dims(node.op.outputs[0])
+    wanted = propagated_value(s.typed, node.op.inputs[1])
+    if rows is None or pads is None or wanted is None or y is None or node.attr("mode") != "constant":
+        return None
+    rank = len(rows.shape)
+    if computed(node, 2) or computed(node, 3) or rows.value.dtype is None:
+        return None
+    axes = [int(a) % rank for a in (range(rank) if listed is None else listed)]
+    if rows.axis not in axes:
+        return None
+    at = len(axes) + axes.index(rows.axis)
+    limits = bounds(wanted[at], s.sizes)
+    if limits is None or limits[0] < 0 or any(n != 0 for i, n in enumerate(wanted) if i != at):
+        return None
+    shape = tuple(limits[1] if i == rows.axis else n for i, n in enumerate(rows.shape))
+    content = 0 if fill is None else fill.scalar()
+    filled = s.op.const(Const.of(np.full(shape, content, rows.value.dtype.numpy), rows.value.dtype))
+    rows = s.absolute(rows)
+    added = s.first(limits[1], s.op.Slice(pads, ints(s.op, [at]), ints(s.op, [at + 1])))
+    value = s.op.Concat(rows.value, filled, axis=rows.axis)
+    padded = Masked(value, rows.axis, s.joined([rows.mask, added]))
+    size = y[rows.axis]
+    return [s.leading(padded, size).value if isinstance(size, int) else padded]
+
+
 # ---------------------------------------------------------------- ordering, reducing
 
 
@@ -119,10 +149,9 @@ def _top_k(s: Selections, node: OpView) -> Carried:
     worst, least = _bounds(rows.value.dtype, lowest=largest)
     bounded = (s.op.Max if largest else s.op.Min)(rows.value, scalar(s.op, least, rows.value))
     wanted = propagated_value(s.typed, k.name)
-    bound = wanted[0] if wanted else None
-    bound = bound if isinstance(bound, int) else s.bound(bound)
-    size = rows.rows if bound is None else bound
-    if not 0 < size <= rows.rows:
+    bound = s.bound(wanted[0]) if wanted else None
+    size = rows.rows if bound is None else min(bound, rows.rows)
+    if not size:
         return None
     last = s.only(rows.moved(bounded), worst)
     _, places = s.op.TopK(last, ints(s.op, [size]), _outputs=2, **options)

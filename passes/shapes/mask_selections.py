@@ -110,7 +110,8 @@ class _Carrier:
         if rule is None:
             return False
         mark, saved = self.rw.mark(), self.found.saved()
-        self.rw.at([op_id], "MaskSelections")
+        # Boxes are compared in full precision, whoever takes NonMaxSuppression apart.
+        self.rw.at([op_id], "DecomposeNonMaxSuppression" if op.type == "NonMaxSuppression" else "MaskSelections")
         results = rule(self.found, OpView(self.g, op_id))
         if results is not None and self._settle(op_id, op, results):
             return True

@@ -201,6 +201,35 @@ output d
     assert open_ops(after).count("NonZero") == 1
 
 
+@pytest.mark.parametrize(("lines", "sized"), [
+    ("p = Sub([9], h)\nq = Concat([0], p, axis=0)\ny = Pad(s, q, 7.0)", True),
+    ("p = Sub([9], h)\nq = Concat([0, 0], p, [0], axis=0)\ny = Pad(r, q)", True),
+    ("p = Sub([9], h)\nq = Concat([0], p, axis=0)\ny = Pad(r, q, 1.0, [0])", True),
+    ("p = Sub([9], h)\nq = Concat([0], p, axis=0)\nu = Add(t, 0)\ny = Pad(u, q, -1)", True),
+    ("p = Sub([4], h)\nm = Max(p, [0])\nq = Concat([0], m, axis=0)\nz = Pad(s, q, 7.0)\ny = Slice(z, [0], [4])", False),
+    ("y = Pad(r, [0, 0, 2, 0], 7.0)\n", False),
+    ("z = Min(h, [2])\na, b = TopK(s, z)\np = Sub([2], z)\nq = Concat([0], p, axis=0)\ny = Pad(a, q)", True),
+])  # fmt: skip
+def test_padding_after_the_rows(lines: str, sized: bool) -> None:
+    after = same(HEAD + lines + "\noutput y\n", [feeds(f) for f in FLAGS])
+    assert set(open_ops(after)) <= (set() if sized else {"NonZero", "Squeeze", "Gather"})
+    assert "Pad" not in [after.op(i).type for i in after.topological()]
+
+
+@pytest.mark.parametrize("lines", [
+    "p = Sub([4], h)\nq = Concat([0], p, axis=0)\ny = Pad(s, q)",  # fewer rows where there are more than 4
+    "p = Sub([9], h)\nq = Concat(p, [0], axis=0)\ny = Pad(s, q)",
+    "y = Pad(r, [0, 1, 1, 0])",
+    "y = Pad(r, [0, 1], 0.0, [1])",
+    "y = Pad(s, [0, 1], mode='edge')",
+])  # fmt: skip
+def test_other_padding_is_left(lines: str) -> None:
+    text = HEAD + lines.replace("(r", "(z").replace("(s,", "(o,").replace("'", '"') + "\noutput y\n"
+    text = text.replace("h = Shape(s)\n", "h = Shape(s)\nz = Relu(r)\no = Relu(s)\n")
+    after = same(text, [feeds(f) for f in FLAGS if f.any()])
+    assert "Pad" in open_ops(after) and "Relu" not in open_ops(after)
+
+
 def test_boxes_to_align() -> None:
     text = """
 input x: float[2,3,8,8]
