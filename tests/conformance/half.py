@@ -6,9 +6,9 @@ the op, and is measured: the reference runs on the operands as they are, rounded
 A result may leave the range of what these runs give by no more than its own width, or u of its magnitude, times the
 number of roundings that are allowed in a row; the results of the ops that an op is taken apart into are rounded too.
 
-A result out of that range is not forgiven: it is told as ``range``, where half precision gives no finite number at all,
-or ``rounded``, if the same package without any rounding of values gives the right result; as ``wrong`` if it does not.
-Integers and truths have to be those of one of these runs.
+A result out of that range is not forgiven: it is told as ``range:inf`` or ``range:nan``, where half precision gives no
+finite number at all, or ``rounded``, if the same package without any rounding of values gives the right result; as
+``wrong`` if it does not. Integers and truths have to be those of one of these runs.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ from tests.conformance.rules import free_inputs, nodes
 ROUNDOFF, STEP = 2.0**-11, 2.0**-24
 #: Roundings that may follow one another.
 ROUNDINGS = 8
+#: What a result may end as that is not right.
+_WORST_FIRST = ("wrong", "range:nan", "range:inf", "rounded")
 #: How often the operands are moved at random.
 _MOVES = 4
 #: Floating-point operands that say how large a result is: half precision leaves them alone.
@@ -43,24 +45,32 @@ def verdict(
         found: the results of the package.
         exact: gives those of the package without rounding of values.
     """
-    if not any(_differs(a, want, [want], ROUNDOFF).any() for a, want in zip(found, wanted, strict=True)):
+    if not any(_differs(a, want, [want], 1).any() for a, want in zip(found, wanted, strict=True)):
         return "right", ""
     ranges = list(zip(*_references(case, operands, wanted), strict=True))
-    worst = ("right", "")
-    unrounded: Sequence[Array] | None = None
-    for i, (a, want) in enumerate(zip(found, wanted, strict=True)):
-        bad = _differs(a, want, ranges[i], ROUNDINGS * ROUNDOFF)
-        if not bad.any():
-            continue
-        detail = f"result {i}: {first_of(bad, a, want)}"
-        unrounded = exact() if unrounded is None else unrounded
-        if _differs(unrounded[i], want, ranges[i], ROUNDINGS * ROUNDOFF).any() or not _has_floats(case, operands):
-            return "wrong", detail
-        if want.dtype.kind == "f" and not np.isfinite(a[bad]).all():
-            worst = ("range", detail)
-        elif worst[0] == "right":
-            worst = ("rounded", detail)
-    return worst
+
+    def differing(results: Sequence[Array]) -> list[Array]:
+        return [_differs(a, want, runs, ROUNDINGS) for a, want, runs in zip(results, wanted, ranges, strict=True)]
+
+    bad = differing(found)
+    if not any(which.any() for which in bad):
+        return "right", ""
+    sure = [_has_floats(case, operands) and not which.any() for which in differing(exact())]
+    endings = [
+        (_kind(a[which], is_sure), f"result {i}: {first_of(which, a, want)}")
+        for i, (which, a, want, is_sure) in enumerate(zip(bad, found, wanted, sure, strict=True))
+        if which.any()
+    ]
+    return min(endings, key=lambda ending: _WORST_FIRST.index(ending[0]))
+
+
+def _kind(bad: Array, is_sure: bool) -> str:
+    """What results are that differ: made so by rounding alone, or not."""
+    if not is_sure:
+        return "wrong"
+    if bad.dtype.kind != "f" or np.isfinite(bad).all():
+        return "rounded"
+    return "range:nan" if np.isnan(bad).any() else "range:inf"
 
 
 def first_of(bad: Array, found: Array, want: Array) -> str:
@@ -69,15 +79,15 @@ def first_of(bad: Array, found: Array, want: Array) -> str:
     return f"{int(bad.sum())} of {bad.size} elements, the first at {where}: {found[where]}, not {want[where]}"
 
 
-def _differs(found: Array, want: Array, runs: Sequence[Array], relative: float) -> Array:
-    """Which elements lie out of the range of the runs by more than may be."""
+def _differs(found: Array, want: Array, runs: Sequence[Array], roundings: int) -> Array:
+    """Which elements lie out of the range of the runs by more than so many roundings explain."""
     if want.dtype.kind != "f":
         return np.asarray(~np.any([found.astype(np.int64) == run.astype(np.int64) for run in runs], axis=0))
     a, expected = _wide(found), _wide(want)
     values = np.stack([np.where(np.isfinite(_wide(run)), _wide(run), expected) for run in runs])
     low, high = values.min(0), values.max(0)
-    steps = relative / ROUNDOFF
-    allowed = steps * np.maximum(high - low, ROUNDOFF * np.abs(values).max(0)) + steps * STEP
+    with np.errstate(invalid="ignore"):
+        allowed = roundings * (np.maximum(high - low, ROUNDOFF * np.abs(values).max(0)) + STEP)
     inside = (low - allowed <= a) & (a <= high + allowed)
     same = (a == expected) | (np.isnan(a) & np.isnan(expected))
     return np.asarray(~np.where(np.isfinite(expected) & np.isfinite(a), inside, same))
@@ -85,7 +95,8 @@ def _differs(found: Array, want: Array, runs: Sequence[Array], relative: float) 
 
 def _wide(array: Array) -> Array:
     """The numbers as fp32 holds them, infinite where it cannot, in a type with room to compute."""
-    return array.astype(np.float32).astype(np.float64)
+    with np.errstate(over="ignore"):
+        return array.astype(np.float32).astype(np.float64)
 
 
 def _references(case: Case, operands: Sequence[Array], wanted: Sequence[Array]) -> Iterator[Sequence[Array]]:

@@ -31,8 +31,8 @@ class Outcome:
 
     Attributes:
         status: ``right``; ``refused:CODE``; ``disputed``, equal to what onnxruntime has where both references
-            differ from the case; ``range`` and ``rounded``, as far from it as half precision explains, see
-            :mod:`~tests.conformance.half`; ``wrong``, converted to something else than was asked for;
+            differ from the case; ``range:inf``, ``range:nan`` and ``rounded``, as far from it as half precision
+            explains, see :mod:`~tests.conformance.half`; ``wrong``, converted to something else than was asked for;
             ``unlifted:CODE``, converted to what cannot be run here; ``crash:EXCEPTION``; ``not-applicable:RULE``.
         detail: the message of the error, or where the first difference is.
     """
