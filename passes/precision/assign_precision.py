@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from coregraft.passes.precision import _half
+from coregraft.passes.precision._angles import angles_of_positions
 from coregraft.rewriter.dialect import DOMAIN
 from coregraft.rewriter.graph import Graph, Op
 from coregraft.rewriter.passes import APPROXIMATE, Context, Equivalence, Pass, Rewriter
@@ -67,9 +68,9 @@ class AssignPrecision(Pass):
     otherwise; where the model has bfloat16, which Core ML has not, results are fp32, and a cast to it that only leads
     into more arithmetic becomes one to the type of that arithmetic. Bodies of If and Loop are computed in fp32
     throughout. An op stays in fp32 when the user says so, when it computes coordinates, counts, sizes or sums of
-    integers, when a constant of its is out of half-precision range, or when a small constant would lose more than
-    rounding; in the last case, what then divides by the result or takes its logarithm does too:
-    ``x / max(norm, 1e-12)``.
+    integers, when it makes an angle for Sin or Cos of inputs and constants alone (rotary and timestep embeddings), when
+    a constant of its is out of half-precision range, or when a small constant would lose more than rounding; in the
+    last case, what then divides by the result or takes its logarithm does too: ``x / max(norm, 1e-12)``.
 
     Why it matters
     --------------
@@ -92,7 +93,7 @@ class AssignPrecision(Pass):
 
     Sources
     -------
-    Hazard catalogue H3.01, H3.02, H3.21 to H3.23.
+    Hazard catalogue H3.01, H3.02, H3.18, H3.21 to H3.23.
     """
 
     equivalence: ClassVar[Equivalence] = APPROXIMATE
@@ -119,11 +120,13 @@ class AssignPrecision(Pass):
         guards: set[int] = set()
         inverses: set[int] = set()
         reasons: dict[int, str] = {}
-        sizing = _sizing(g)
+        sizing, angles = _sizing(g), angles_of_positions(g)
         for op_id in g.topological():
             dtype, why = self._decide(g, g.op(op_id), ctx)
             if dtype is DType.FLOAT16 and op_id in sizing:
                 dtype, why = DType.FLOAT, "a size is computed from its result"
+            if dtype is DType.FLOAT16 and op_id in angles:
+                dtype, why = DType.FLOAT, "it makes an angle of positions (H3.18)"
             if why.endswith(_TOO_SMALL):
                 guards.add(op_id)
             computed[op_id], reasons[op_id] = dtype, why

@@ -58,3 +58,23 @@ def test_coordinates_keep_their_pixel() -> None:
     grid = np.stack([np.linspace(0.5, 0.5006, 4), np.zeros(4)], -1).astype(np.float32).reshape(1, 1, 4, 2)
     feeds = {"x": x, "g": grid}
     np.testing.assert_array_equal(run(after, feeds), run(before, feeds).astype(np.float16).astype(np.float32))
+
+
+ANGLES = """
+input p: int64[1,6]
+const f: float[2] = [1.0, 0.01]
+a = Cast(p, to=1)
+b = Unsqueeze(a, [2])
+c = Mul(b, f)
+s = Sin(c)
+k = Cos(c)
+y = Concat(s, k, axis=-1)
+output y
+"""
+
+
+def test_far_positions_keep_their_angle() -> None:
+    before = PassManager("upgrade-opset,infer-shapes").run(parse(ANGLES)).graph
+    after = PassManager("assign-precision", target=BARE).run(before).graph
+    feeds = {"p": np.array([[0, 1, 1023, 2049, 65521, 100003]], np.int64)}
+    np.testing.assert_allclose(run(after, feeds), run(before, feeds), atol=5e-4)
