@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import zlib
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,8 @@ _SHARED_BYTES = 1 << 14
 _SHARED_TYPES = frozenset(
     {DType.FLOAT, DType.DOUBLE, DType.FLOAT16, DType.INT64, DType.INT32, DType.INT8, DType.UINT8, DType.BOOL}
 )
+
+_MANY_RESULTS = frozenset({"If", "Loop", "Scan", "Split"})
 
 
 class UnrunnableError(CoregraftError):
@@ -167,6 +170,7 @@ class _Session:
         weights = _Weights(g)
         model = to_model(g, external=weights.place)
         _forget_shapes(model.graph)
+        name_results(model.graph)
         for output in model.graph.output:
             output.ClearField("type")
         model.ir_version = min(model.ir_version, MAX_IR)
@@ -227,6 +231,18 @@ def _forget_shapes(graph: Any) -> None:
                 for output in attribute.g.output:
                     if output.type.HasField("tensor_type"):
                         output.type.tensor_type.ClearField("shape")
+
+
+def name_results(graph: Any, numbers: Iterator[int] | None = None) -> None:
+    """Give names to the results left out of ops that have any number of them, in a ``GraphProto`` and its bodies:
+    onnxruntime 1.31 ends the process at such a gap."""
+    numbers = numbers or itertools.count()
+    for node in graph.node:
+        if node.op_type in _MANY_RESULTS:
+            node.output[:] = [name or f"left out {next(numbers)}" for name in node.output]
+        for attribute in node.attribute:
+            if attribute.HasField("g"):
+                name_results(attribute.g, numbers)
 
 
 def _unrunnable(error: Exception) -> UnrunnableError:

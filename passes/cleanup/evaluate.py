@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from coregraft.rewriter.execute import name_results
 from coregraft.rewriter.graph import Graph, Op
 from coregraft.rewriter.opset import required_opset
 from coregraft.rewriter.types import Array, Const, DType, TensorType
@@ -166,6 +167,7 @@ def _proto(g: Graph) -> Any:
     from coregraft.rewriter.onnx_io.save import to_model
 
     model = to_model(g)
+    name_results(model.graph)
     model.ir_version = helper.find_min_ir_version_for(list(model.opset_import))
     model.graph.name = "cones"
     return model

@@ -100,3 +100,13 @@ def test_a_value_that_numpy_has_no_type_for() -> None:
     """onnxruntime computes it, but cannot hand it over."""
     with pytest.raises(UnrunnableError):
         run(parse("input x: float[2]\ny = Cast(x, to=16)\noutput y\n"), {"x": np.zeros(2, np.float32)})
+
+
+def test_results_left_out_of_ops_with_any_number_of_them() -> None:
+    """onnxruntime does not survive them."""
+    text = "input x: float[4]\n_, a = Split(x, axis=0, num_outputs=2)\n{}\noutput y\n"
+    body = "body={\ninput n: int64[]\ninput k: bool[]\ninput s: float[2]\nb, _ = Split(s, axis=0, num_outputs=2)\n" \
+        "c = Concat(b, b, axis=0)\noutput k\noutput c\noutput b\n}"
+    x = np.arange(4, dtype=np.float32)
+    assert run(parse(text.format("y = Neg(a)")), {"x": x})["y"].tolist() == [-2, -3]
+    assert run(parse(text.format(f"_, y = Loop(2, _, a, {body})")), {"x": x})["y"].tolist() == [[2], [2]]
