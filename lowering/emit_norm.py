@@ -40,10 +40,16 @@ def batch_normalization(b: Emitter, op: Op) -> Any:
         variance=like(x, np.ones(mean.shape)),
         gamma=like(x, gain),
         beta=like(x, bias.val),
-        epsilon=like(x, 0),
+        epsilon=_epsilon(b, x, 0),
         **named(b.name(op) if dims is None else None),
     )
     return y if dims is None else to_shape(b, y, sizes, b.name(op))
+
+
+def _epsilon(b: Emitter, x: Any, value: float) -> Any:
+    """An epsilon, in the element type of ``x``. To a layer of a neuralnetwork 0 says that its default is meant, which
+    is 1e-5 or 1e-6: it gets what adds nothing to any variance."""
+    return like(x, value or (1e-30 if b.target.format == "neuralnetwork" else 0))
 
 
 @lower("InstanceNormalization", attrs="epsilon")
@@ -62,7 +68,7 @@ def instance_normalization(b: Emitter, op: Op) -> Any:
         x=x,
         gamma=like(x, scale.val if affine else np.ones(scale.shape)),
         beta=like(x, bias.val if affine else np.zeros(bias.shape)),
-        epsilon=like(x, b.attr(op, "epsilon")),
+        epsilon=_epsilon(b, x, b.attr(op, "epsilon")),
         **named(b.name(op) if direct else None),
     )
     if not affine:
@@ -94,7 +100,7 @@ def layer_normalization(b: Emitter, op: Op) -> Any:
         axes=axes,
         gamma=like(x, gamma if gamma is not None else np.ones(_static(b, op, shape))),
         beta=like(x, beta if bias is not None and bias_inside else np.zeros(_static(b, op, shape))),
-        epsilon=like(x, b.attr(op, "epsilon")),
+        epsilon=_epsilon(b, x, b.attr(op, "epsilon")),
         **named(b.name(op) if inside else None),
     )
     if not scale_inside:
@@ -112,7 +118,7 @@ def rms_normalization(b: Emitter, op: Op) -> Any:
     wide = cast(b, x, stash)
     axes = np.arange(b.attr(op, "axis") % x.rank, x.rank, dtype=np.int32)
     mean = b.mb.reduce_mean(x=b.mb.mul(x=wide, y=wide), axes=axes, keep_dims=True)
-    normalised = b.mb.mul(x=wide, y=b.mb.rsqrt(x=mean, epsilon=like(wide, b.attr(op, "epsilon"))))
+    normalised = b.mb.mul(x=wide, y=b.mb.rsqrt(x=mean, epsilon=_epsilon(b, wide, b.attr(op, "epsilon"))))
     return b.mb.mul(x=cast(b, normalised, np_type(x)), y=scale, name=b.name(op))
 
 
@@ -133,14 +139,14 @@ def group_normalization(b: Emitter, op: Op) -> Any:
         x=grouped,
         gamma=like(x, np.ones(groups)),
         beta=like(x, np.zeros(groups)),
-        epsilon=like(x, b.attr(op, "epsilon")),
+        epsilon=_epsilon(b, x, b.attr(op, "epsilon")),
     )
     y = to_shape(b, normalised, shape)
     if scale.val is not None and bias.val is not None and 3 <= x.rank <= 5:
         zeros, ones = np.zeros(inner[0]), np.ones(inner[0])
         return b.mb.batch_norm(
             x=y, mean=like(x, zeros), variance=like(x, ones), gamma=like(x, scale.val), beta=like(x, bias.val),
-            epsilon=like(x, 0), name=b.name(op),
+            epsilon=_epsilon(b, x, 0), name=b.name(op),
         )  # fmt: skip
     y = b.mb.mul(x=y, y=channel_var(b, scale, x.rank))
     return b.mb.add(x=y, y=channel_var(b, bias, x.rank), name=b.name(op))
@@ -212,7 +218,7 @@ def _statistics(b: Emitter, op: Op, x: Any, axes: Array) -> list[Any]:
     mean = b.mb.identity(x=mean, name=b.name(op, 1))
     if len(op.outputs) < 3 or not op.outputs[2]:
         return [mean]
-    return [mean, b.mb.rsqrt(x=variance, epsilon=like(wide, b.attr(op, "epsilon")), name=b.name(op, 2))]
+    return [mean, b.mb.rsqrt(x=variance, epsilon=_epsilon(b, wide, b.attr(op, "epsilon")), name=b.name(op, 2))]
 
 
 def _training_batch_norm(b: Emitter, op: Op, x: Any, parameters: list[Any]) -> list[Any]:
@@ -241,7 +247,7 @@ def _standardise(b: Emitter, op: Op, x: Any, mean: Any, variance: Any, scale: An
         return channel_var(b, cast(b, vector, np_type(x)), x.rank)
 
     variance = cast(b, variance, np_type(x))
-    root = b.mb.rsqrt(x=variance, epsilon=like(x, b.attr(op, "epsilon")))
+    root = b.mb.rsqrt(x=variance, epsilon=_epsilon(b, x, b.attr(op, "epsilon")))
     y = b.mb.mul(x=b.mb.sub(x=x, y=along_channels(mean)), y=along_channels(root))
     y = b.mb.mul(x=y, y=along_channels(scale))
     return b.mb.add(x=y, y=along_channels(bias), name=b.name(op))

@@ -13,6 +13,7 @@ from coregraft.rewriter.errors import UnsupportedError
 from coregraft.rewriter.execute import run
 from coregraft.rewriter.onnx_io.text import parse
 from coregraft.rewriter.types import Array
+from tests.lowering.packages import assert_agrees
 
 X = np.random.default_rng(1).standard_normal((2, 3)).astype(np.float32)
 
@@ -71,3 +72,18 @@ def test_narrow_integers_are_exact(tmp_path: Path) -> None:
     text = "input x: uint8[3]\ny: uint8[3] = Mul(x, x)\noutput y\n"
     x = np.array([3, 200, 255], np.float32)
     np.testing.assert_array_equal(result(text, tmp_path, x), (x.astype(np.int64) ** 2) % 256)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "BatchNormalization(x, v, v, v, v)",
+        "BatchNormalization(x, v, v, v, v, epsilon=0.0)",
+        "InstanceNormalization(x, v, v, epsilon=0.0)",
+    ],
+)
+def test_no_epsilon_but_the_model_s(line: str) -> None:
+    """A layer takes an epsilon of 0 for its default, 1e-5."""
+    model = parse(f"input x: float[1,2,1,3]\nconst v: float[2] = [0.01, 0.02]\ny = {line}\noutput y\n")
+    feeds = {"x": np.array([0.0, 0.001, 0.002, 0.03, 0.01, 0.02], np.float32).reshape(1, 2, 1, 3)}
+    assert_agrees(model, [feeds], "neuralnetwork", tolerance=2e-5)
