@@ -106,10 +106,7 @@ def parse_elementwise(text: str, scope: Scope, where: str) -> Elementwise:
     Raises:
         UsageError: ``custom-layer-expression``.
     """
-    node = parse(text, Scope(scope.inputs, elements=True, parameters=scope.parameters), where)
-    if not elements_of(node):
-        raise bad(where, f"{text!r} reads no operand")
-    return Elementwise(node, text)
+    return Elementwise(_of_elements(text, scope, where), text)
 
 
 def parse_gather(text: str, outside: float | None, scope: Scope, where: str) -> Gather:
@@ -137,14 +134,19 @@ def parse_reduction(given: Mapping[str, Any], scope: Scope, where: str) -> Reduc
     kind, of, then = given.get("reduce"), given.get("of"), given.get("then", RESULT)
     if not isinstance(kind, str) or kind not in REDUCTIONS or not isinstance(of, str) or not isinstance(then, str):
         raise bad(where, f'a reduction says "reduce" ({", ".join(REDUCTIONS)}), and "of" what')
-    formula = parse(of, Scope(scope.inputs, elements=True, parameters=scope.parameters), where)
-    if not elements_of(formula):
-        raise bad(where, f"{of!r} reads no operand")
+    formula = _of_elements(of, scope, where)
     inner = Scope(scope.inputs, parameters=scope.parameters, locals=(RESULT,))
     text = f"{kind} of {of}" + (f", then {then}" if then != RESULT else "")
     axes = _axes(given.get("axes", ()), scope, where)
     keepdims = _keepdims(given.get("keepdims", False), scope, where)
     return Reduction(kind, formula, axes, keepdims, parse(then, inner, where), text)
+
+
+def _of_elements(text: str, scope: Scope, where: str) -> Node:
+    node = parse(text, Scope(scope.inputs, elements=True, parameters=scope.parameters), where)
+    if not elements_of(node):
+        raise bad(where, f"{text!r} reads no operand")
+    return node
 
 
 def _axes(given: Any, scope: Scope, where: str) -> tuple[int, ...] | str:

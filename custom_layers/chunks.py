@@ -6,12 +6,9 @@ import itertools
 from collections import Counter, deque
 from collections.abc import Sequence
 
-from coregraft.custom_layers.cut import Cut, Size, Step, measured
+from coregraft.custom_layers.cut import NEVER, Cut, Size, Step, measured
 from coregraft.rewriter.errors import UnsupportedError
 from coregraft.rewriter.graph import Graph
-
-#: Counted for a value that cannot be handed over: more than all that can.
-_NEVER = 1 << 62
 
 
 def divided(g: Graph, cut: Cut, limit: int, size: Size) -> Cut:
@@ -66,7 +63,7 @@ def _divide(g: Graph, ops: Sequence[int], limit: int, size: Size) -> list[tuple[
         chunks, bytes_ = best[window[0]]
         best.append((chunks + 1, bytes_ + (alive[j] if j < len(ops) else 0)))
         start.append(window[0])
-    if best[-1][1] >= _NEVER:
+    if best[-1][1] >= NEVER:
         raise UnsupportedError(
             "cut-impossible", f"no division into parts of {limit} bytes hands over only what can be handed over",
             hint="a larger --max-bytes",
@@ -87,8 +84,8 @@ def _alive(g: Graph, ops: Sequence[int], size: Size) -> list[int]:
             last = max((place[user] for user in g.users(value) if user in place), default=-1)
             if last >= 0:
                 bytes_ = size(value)
-                change[place[op_id] + 1] += _NEVER if bytes_ is None else bytes_
-                change[last + 1] -= _NEVER if bytes_ is None else bytes_
+                change[place[op_id] + 1] += NEVER if bytes_ is None else bytes_
+                change[last + 1] -= NEVER if bytes_ is None else bytes_
     total, alive = 0, []
     for delta in change:
         total += delta

@@ -29,7 +29,7 @@ from coregraft.rewriter.graph import Graph
 #: Bytes of a value on its way between two steps; None when it cannot be handed over.
 Size = Callable[[str], int | None]
 #: Counted for a value that cannot be handed over: more than all that can.
-_NEVER = 1 << 62
+NEVER = 1 << 62
 _SOURCE, _SINK = "source", "sink"
 
 
@@ -130,7 +130,7 @@ def measured(g: Graph, steps: tuple[Step, ...], size: Size) -> Cut:
         for value in g.op(op_id).outputs:
             if value and any(where[user] != where[op_id] for user in g.users(value)):
                 bytes_ = size(value)
-                crossing[value] = _NEVER if bytes_ is None else bytes_
+                crossing[value] = NEVER if bytes_ is None else bytes_
     for value in g.values():
         const = g.const(value)
         if const is None:
@@ -181,7 +181,7 @@ class _Problem:
                 crosses = op_id in self.islands or value in at or not self.islands.isdisjoint(users)
                 if users and not crosses:
                     bytes_ = self._size(value)
-                    self.loose.append((op_id, users, _NEVER if bytes_ is None else bytes_))
+                    self.loose.append((op_id, users, NEVER if bytes_ is None else bytes_))
         for value in self.g.values():
             const = self.g.const(value)
             if const is not None:

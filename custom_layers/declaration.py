@@ -11,6 +11,7 @@ import numpy as np
 
 from coregraft.custom_layers.bodies import (
     Body,
+    Reduction,
     compute_body,
     elements_of,
     implied_shape,
@@ -29,6 +30,11 @@ from coregraft.rewriter.types import Array, DType
 def check_names(
     where: str, op_type: str, inputs: tuple[str, ...], specs: Mapping[str, ParameterSpec], outputs: int
 ) -> None:
+    """Check what an op's parts are called, and that it has a type and a result.
+
+    Raises:
+        UsageError: ``custom-layer-schema``, as all functions here unless they say otherwise.
+    """
     if not op_type:
         raise bad(where, "an op has a type")
     if outputs < 1:
@@ -42,12 +48,14 @@ def check_names(
 
 
 def class_name(name: str, where: str) -> str:
+    """The name of a Swift class, checked."""
     if not (name.isidentifier() and name.isascii() and name[0].isupper()):
         raise bad(where, f"{name!r} cannot be the name of a Swift class: letters and digits, a capital first")
     return name
 
 
 def weights(given: Sequence[int | str], inputs: tuple[str, ...], where: str) -> tuple[int, ...]:
+    """Positions of the operands that are named, or numbered, as constants; sorted."""
     found = []
     for weight in given:
         at = inputs.index(weight) if isinstance(weight, str) and weight in inputs else weight
@@ -58,6 +66,7 @@ def weights(given: Sequence[int | str], inputs: tuple[str, ...], where: str) -> 
 
 
 def dtypes(given: Sequence[str] | str, outputs: int, inputs: tuple[str, ...], where: str) -> tuple[DType | str, ...]:
+    """The element type of each result, or the operand that has the same; that is the first one when nothing is said."""
     listed = [given] * outputs if isinstance(given, str) else list(given)
     if not listed:
         if not inputs:
@@ -93,6 +102,11 @@ def bodies(
     scope: Scope,
     where: str,
 ) -> tuple[Body, ...]:
+    """What each result is, where one of the three kinds of formula says it; else nothing.
+
+    Raises:
+        UsageError: ``custom-layer-schema``; ``custom-layer-expression``.
+    """
     given: list[tuple[str, Any]] = [
         (kind, value)
         for kind, value in (("elementwise", elementwise), ("gather", gather), ("reduction", reduction))
@@ -118,6 +132,11 @@ def bodies(
 def shapes(
     shape: ShapeFunction | str | Sequence[Any] | None, bodies: tuple[Body, ...], outputs: int, scope: Scope, where: str
 ) -> tuple[tuple[ShapeRule, ...], ShapeFunction | None]:
+    """The shape rule of each result, said or implied by its formula, or no rules and a Python function.
+
+    Raises:
+        UsageError: ``custom-layer-shape``; ``custom-layer-expression``.
+    """
     if callable(shape):
         return (), shape
     if shape is None:
@@ -136,14 +155,17 @@ def shapes(
 
 
 def read_by(body: Body) -> tuple[str, ...]:
-    return elements_of(body.formula if not hasattr(body, "of") else body.of)
+    """The operands whose elements a result is computed from, sorted."""
+    return elements_of(body.of if isinstance(body, Reduction) else body.formula)
 
 
 def bad(where: str, problem: str) -> UsageError:
+    """The error of a declaration."""
     return UsageError("custom-layer-schema", f"{where}: {problem}")
 
 
 def by_function(layer: CustomLayer, function: Callable[..., Array | Sequence[Array]]) -> Reference:
+    """The reference of a layer by a Python function of its operands by position and its parameters by name."""
     _check_signature(layer, function)
 
     def run(operands: Sequence[Array | None], attributes: Mapping[str, Any]) -> Sequence[Array]:
@@ -169,6 +191,8 @@ def _check_signature(layer: CustomLayer, function: Callable[..., Any]) -> None:
 
 
 def by_bodies(layer: CustomLayer) -> Reference:
+    """The reference of a layer by its formulas."""
+
     def run(operands: Sequence[Array | None], attributes: Mapping[str, Any]) -> Sequence[Array]:
         settings = layer.settings(attributes, layer.label)
         named = layer.named(operands)

@@ -12,15 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 from coregraft.custom_layers import own
 from coregraft.custom_layers.registry import default_class, registered
-from coregraft.custom_layers.use import INPUT_SHAPES, OPERANDS, OUTPUT_SHAPES, Use, use_of
+from coregraft.custom_layers.use import Use, use_of
 from coregraft.rewriter.errors import UnsupportedError
 from coregraft.rewriter.graph import Graph, Op
 from coregraft.rewriter.types import Const, TensorType
 
 if TYPE_CHECKING:
     from coregraft.lowering.emitter import Emitter
-
-__all__ = ["INPUT_SHAPES", "OPERANDS", "OUTPUT_SHAPES", "CustomLayers", "class_name"]
 
 
 def class_name(op: Op) -> str:

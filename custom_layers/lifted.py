@@ -16,6 +16,7 @@ from coregraft.custom_layers.registry import reference_for, registered
 from coregraft.custom_layers.use import INPUT_TYPES, OPERANDS, OUTPUT_SHAPES
 from coregraft.lowering.lift import lift
 from coregraft.lowering.lift.nn.custom import DOMAIN, OP
+from coregraft.lowering.program import all_ops
 from coregraft.rewriter.errors import UnsupportedError
 from coregraft.rewriter.graph import Graph
 from coregraft.rewriter.types import Array, DType
@@ -59,7 +60,7 @@ class LiftedNetwork:
 def _layer_references(graph: Graph, references: References) -> References:
     """References of the lifted layers, by their class."""
     found: dict[tuple[str, str], Reference] = {}
-    for op in _layers(graph):
+    for op in (op for op in all_ops(graph) if op.domain == DOMAIN):
         domain, _, op_type = op.attrs[OP].rpartition(".")
         domain = "" if domain == "ai.onnx" else domain
         reference = references.get((domain, op_type)) or reference_for(domain, op_type)
@@ -70,11 +71,6 @@ def _layer_references(graph: Graph, references: References) -> References:
             )  # fmt: skip
         found[op.key] = _as_layer(domain, op_type, reference)
     return found
-
-
-def _layers(graph: Graph) -> list[Any]:
-    inner = [op for _, owner in graph.ops() for _, body in owner.bodies() for op in _layers(body)]
-    return [op for _, op in graph.ops() if op.domain == DOMAIN] + inner
 
 
 def _as_layer(domain: str, op_type: str, reference: Reference) -> Reference:

@@ -182,34 +182,34 @@ def _duplicate(text: str) -> UsageError:
     return UsageError("custom-layer-duplicate", text)
 
 
-def _typed(site_: Site) -> Types | None:
+def _typed(at: Site) -> Types | None:
     """The type rule of every registered layer: shape inference's door to this registry."""
-    layer = registered(site_.op.domain, site_.op.type)
+    layer = registered(at.op.domain, at.op.type)
     if layer is None:
         return None
     try:
-        layer.check(site_.op)
-        settings = layer.settings(site_.op.attrs, site_.op.label)
+        layer.check(at.op)
+        settings = layer.settings(at.op.attrs, at.op.label)
     except UnsupportedError:  # emission says so; other commands only want types
         return None
-    dtypes = [_dtype_at(layer, dtype, site_) for dtype in layer.dtypes]
+    dtypes = [_dtype_at(layer, dtype, at) for dtype in layer.dtypes]
     if layer.shape_function is None:
-        dims = {name: site_.shape(n) for n, name in enumerate(layer.inputs) if site_.has(n)}
+        dims = {name: at.shape(n) for n, name in enumerate(layer.inputs) if at.has(n)}
         try:
             shapes = [shape_of(rule, dims, settings) for rule in layer.shapes]
         except IndexError as error:
-            site_.mismatch = f"its operands do not fit its shape rule: {error}"
+            at.mismatch = f"its operands do not fit its shape rule: {error}"
             return None
         return [site.tensor(d, s) for d, s in zip(dtypes, shapes, strict=True)]
-    kinds = [site_.tensor(n) if site_.has(n) else None for n in range(len(site_.op.inputs))]
-    if any(site_.has(n) and (k is None or k.static_shape is None) for n, k in enumerate(kinds)):
+    kinds = [at.tensor(n) if at.has(n) else None for n in range(len(at.op.inputs))]
+    if any(at.has(n) and (k is None or k.static_shape is None) for n, k in enumerate(kinds)):
         return [TensorType(dtype) for dtype in dtypes]
     found = static_shapes(layer, [None if k is None else k.static_shape for k in kinds], settings)
     return [TensorType(dtype, shape) for dtype, shape in zip(dtypes, found, strict=True)]
 
 
-def _dtype_at(layer: CustomLayer, dtype: DType | str, site_: Site) -> DType:
-    return dtype if isinstance(dtype, DType) else site_.dtype(layer.inputs.index(dtype))
+def _dtype_at(layer: CustomLayer, dtype: DType | str, at: Site) -> DType:
+    return dtype if isinstance(dtype, DType) else at.dtype(layer.inputs.index(dtype))
 
 
 site.provide(_typed)

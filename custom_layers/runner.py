@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 
@@ -45,16 +46,15 @@ class PartsRunner:
         self.folder = Path(folder)
         self.manifest = read_manifest(self.folder)
         self.warnings: list[str] = []
-        self._interpreter = Interpreter(references)
-        self._runs: list[Any] = []
+        self._steps: list[_Island | _Part] = []
         for step in self.manifest["steps"]:
             path = inside(self.folder, step["file"])
             if step["kind"] == "custom":
-                self._runs.append(load(path))
+                self._steps.append(_Island(step, load(path), Interpreter(references)))
             else:
                 lifted = lift(path, fp16=fp16)
                 self.warnings += lifted.graph.get("lift_warnings", ())
-                self._runs.append(_Lifted(lifted, Runner(lifted)))
+                self._steps.append(_Part(step, lifted, Runner(lifted)))
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         """The outputs, by name, in the types of the ONNX model.
@@ -76,29 +76,41 @@ class PartsRunner:
             if entry["value"] not in feeds:
                 raise UsageError("inputs-mismatch", f'input "{entry["value"]}" is missing')
             values[entry["value"]] = as_wire(np.asarray(feeds[entry["value"]]), entry)
-        for step, runs in zip(self.manifest["steps"], self._runs, strict=True):
-            values.update((self._custom if step["kind"] == "custom" else _part)(step, runs, values))
+        for step in self._steps:
+            values.update(step.run(values))
         return values
 
-    def _custom(self, step: Mapping[str, Any], graph: Any, values: Mapping[str, Array]) -> dict[str, Array]:
-        given = [entry for entry in (*step["inputs"], *step["captures"]) if entry and "constant" not in entry]
-        found = self._interpreter.run(graph, {e["value"]: as_onnx(values[e["value"]], e) for e in given})
-        return {e["value"]: as_wire(found[e["value"]], e) for e in step["outputs"] if e and e["value"] in found}
+
+@dataclass(frozen=True)
+class _Island:
+    """An op of the app's: its entry in the manifest, its model of one op, and what computes it."""
+
+    entry: Mapping[str, Any]
+    graph: Graph
+    interpreter: Interpreter
+
+    def run(self, values: Mapping[str, Array]) -> dict[str, Array]:
+        given = [e for e in (*self.entry["inputs"], *self.entry["captures"]) if e and "constant" not in e]
+        found = self.interpreter.run(self.graph, {e["value"]: as_onnx(values[e["value"]], e) for e in given})
+        return {e["value"]: as_wire(found[e["value"]], e) for e in self.entry["outputs"] if e and e["value"] in found}
 
 
-class _Lifted(NamedTuple):
+@dataclass(frozen=True)
+class _Part:
+    """A package: its entry in the manifest, what it was lifted to, and what runs that."""
+
+    entry: Mapping[str, Any]
     graph: Graph
     runner: Runner
 
-
-def _part(step: Mapping[str, Any], part: _Lifted, values: Mapping[str, Array]) -> dict[str, Array]:
-    feeds = {}
-    for entry in step["inputs"]:
-        kind = part.graph.tensor_type(entry["feature"]) if entry["feature"] in part.graph else None
-        if kind is not None:  # a package has no input that nothing reads
-            feeds[entry["feature"]] = values[entry["value"]].astype(kind.dtype.numpy)
-    found = part.runner.run(feeds)
-    return {e["value"]: found[part.graph.outputs[e["feature"]]] for e in step["outputs"]}
+    def run(self, values: Mapping[str, Array]) -> dict[str, Array]:
+        feeds = {}
+        for entry in self.entry["inputs"]:
+            kind = self.graph.tensor_type(entry["feature"]) if entry["feature"] in self.graph else None
+            if kind is not None:  # a package has no input that nothing reads
+                feeds[entry["feature"]] = values[entry["value"]].astype(kind.dtype.numpy)
+        found = self.runner.run(feeds)
+        return {e["value"]: found[self.graph.outputs[e["feature"]]] for e in self.entry["outputs"]}
 
 
 def as_wire(array: Array, entry: Mapping[str, Any]) -> Array:

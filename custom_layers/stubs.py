@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import functools
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from coregraft.custom_layers.bodies import Elementwise, Gather, Reduction, elements_of, swift_body
 from coregraft.custom_layers.formulas import Element, Fetch, Rank, Size, walk
 from coregraft.custom_layers.layer import CustomLayer
 from coregraft.custom_layers.shape_rules import inputs_of, swift_shape
 from coregraft.custom_layers.spelling import metal
+from coregraft.custom_layers.templating import template
 from coregraft.custom_layers.use import Setting, Use
 from coregraft.rewriter.types import DType
-
-if TYPE_CHECKING:
-    import jinja2
 
 _SWIFT_TYPES = {"bool": "Bool", "int": "Int", "double": "Double", "string": "String"}
 #: Words that Swift does not take as a property name without backticks.
@@ -251,21 +248,6 @@ def _kernel_formulas(stub: Stub, operands: dict[str, str], names: dict[str, str]
             return []
         formulas.append(text)
     return formulas
-
-
-@functools.cache
-def template(name: str) -> jinja2.Template:
-    """A template of this room."""
-    from importlib import resources
-
-    import jinja2
-
-    text = resources.files("coregraft.custom_layers").joinpath(f"templates/{name}").read_text("utf-8")
-    environment = jinja2.Environment(
-        undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
-        autoescape=False,  # the output is Swift
-    )  # fmt: skip
-    return environment.from_string(text)
 
 
 def left_to_do(stub: Stub) -> Sequence[str]:

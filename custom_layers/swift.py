@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    import jinja2
+from coregraft.custom_layers.templating import template
 
 #: Folder of the islands' classes, in the folder of the model.
 ISLANDS = "Swift/Sources/ModelParts/Islands"
@@ -38,22 +36,8 @@ def files(manifest: Mapping[str, Any]) -> dict[str, str]:
     ios, macos, tools = _PLATFORMS[manifest["target"]]
     classes = dict(sorted(classes.items()))
     facts = {"manifest": manifest, "classes": classes, "ios": ios, "macos": macos, "tools": tools}
-    found = {path: _template(name).render(facts) for path, name in _FILES.items()}
+    found = {path: template(name).render(facts) for path, name in _FILES.items()}
     for name, steps in classes.items():
-        found[f"{ISLANDS}/{name}.swift"] = _template("PartsIsland.swift.j2").render(name=name, steps=steps)
+        found[f"{ISLANDS}/{name}.swift"] = template("PartsIsland.swift.j2").render(name=name, steps=steps)
     return found
 
-
-@functools.cache
-def _template(name: str) -> jinja2.Template:
-    from importlib import resources
-
-    import jinja2
-
-    text = resources.files("coregraft.custom_layers").joinpath("templates", name).read_text("utf-8")
-    environment = jinja2.Environment(
-        undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
-        autoescape=False,  # the output is Swift
-    )  # fmt: skip
-    environment.filters["line"] = lambda value: " ".join(str(value).split())
-    return environment.from_string(text)

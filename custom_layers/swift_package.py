@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from coregraft.custom_layers import golden
-from coregraft.custom_layers.stubs import Stub, has_kernel, left_to_do, render, render_kernel, stubs_of, template
+from coregraft.custom_layers.stubs import Stub, has_kernel, left_to_do, render, render_kernel, stubs_of
+from coregraft.custom_layers.templating import template
 from coregraft.custom_layers.use import Use
 
 

@@ -62,7 +62,7 @@ def _tables(path: Path) -> list[Any]:
     except FileNotFoundError as error:
         raise UsageError("file-not-found", "there is no such file", node=str(path)) from error
     except OSError as error:
-        raise InputError("file-unreadable", f"the file cannot be read: {error}", node=str(path)) from error
+        raise InputError("file-unreadable", f"the file cannot be read: {error.strerror}", node=str(path)) from error
     if len(content) > _MAX_BYTES:
         raise _bad(path, "it is larger than 1 MB")
     try:

@@ -68,9 +68,11 @@ class PassError(CoregraftError):
     """A pass failed or broke its contract; the graph was rolled back to before it.
 
     Attributes:
-        graph: the graph as it was before the failing pass, when a manager raised this.
+        spec: the failing pass with its options, when a manager raised this; else empty.
+        graph: the graph as it was before it.
         reproducer: the folder of the reproducer bundle, or None.
     """
 
+    spec: str = ""
     graph: Graph | None = None
     reproducer: Path | None = None

@@ -194,8 +194,7 @@ class PassManager:
             hint = f"a reproducer is in {path}"
         text = f'pass "{pass_.spec()}" failed: {message} (passes before it: {ran})'
         error = PassError(code, text, node=node, hint=hint)
-        error.graph = g
-        error.reproducer = path
+        error.spec, error.graph, error.reproducer = pass_.spec(), g, path
         return error
 
 

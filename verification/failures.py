@@ -46,7 +46,7 @@ def guilty_pass(graph: Graph, inputs: Mapping[str, Array], pipeline: PipelineLik
         PassManager(pipeline, target, checked=True, inputs=inputs).run(graph)
     except PassError as error:
         if error.code == "pass-broke-contract":
-            return error.message.split('"')[1]
+            return error.spec
         raise
     return None
 

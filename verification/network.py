@@ -9,6 +9,7 @@ from typing import Any
 from coregraft.custom_layers.evaluate import NO_REFERENCES, References
 from coregraft.custom_layers.lifted import LiftedNetwork
 from coregraft.lowering.lift.nn.custom import DOMAIN
+from coregraft.lowering.program import all_ops
 from coregraft.rewriter.graph import Graph
 from coregraft.rewriter.types import Array
 from coregraft.verification.compare import TOLERANCES, Tolerance
@@ -20,7 +21,7 @@ from coregraft.verification.source import compare_outputs, source_graph
 
 def has_layers(lifted: Graph) -> bool:
     """Whether a lifted package has custom layers of ours, in bodies too."""
-    return any(op.domain == DOMAIN or any(has_layers(body) for _, body in op.bodies()) for _, op in lifted.ops())
+    return any(op.domain == DOMAIN for op in all_ops(lifted))
 
 
 def verify_network(

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from coregraft.custom_layers.islands import Islands
-from coregraft.custom_layers.layers import OPERANDS, OUTPUT_SHAPES, CustomLayers, class_name
+from coregraft.custom_layers.layers import CustomLayers, class_name
 from coregraft.custom_layers.stubs import Stub, property_name, render, stubs_of
-from coregraft.custom_layers.use import Use, use_of
+from coregraft.custom_layers.use import OPERANDS, OUTPUT_SHAPES, Use, use_of
 from coregraft.lowering import package, pipeline, targets
 from coregraft.lowering.fallback import fallback_for
 from coregraft.lowering.metadata import Metadata

@@ -13,8 +13,10 @@ import pytest
 import coregraft as cg
 from coregraft.custom_layers import bundle, swift
 from coregraft.custom_layers.bundle import Divided, cut
+from coregraft.custom_layers.manifest import TOLERANCES
 from coregraft.custom_layers.runner import PartsRunner
 from coregraft.rewriter.errors import UnsupportedError, UsageError
+from coregraft.verification import compare
 from tests.custom_layers import island_models as models
 
 CASES = {case.name: case for case in models.CASES}
@@ -83,6 +85,10 @@ def test_a_value_does_not_cross_in_two_precisions(target: str, bytes_: int, tmp_
     feeds = case.feeds()
     found = PartsRunner(path, models.REFERENCES).run(feeds)["y"]
     np.testing.assert_allclose(found, case.truth(feeds)["y"], rtol=2e-2, atol=2e-2)
+
+
+def test_golden_vectors_allow_what_verify_allows() -> None:
+    assert {name: t.relative_l2 for name, t in compare.TOLERANCES.items()} == TOLERANCES
 
 
 def test_the_manifest_says_types_shapes_and_files(tmp_path: Path) -> None:
