@@ -68,9 +68,10 @@ class AssignPrecision(Pass):
     otherwise; where the model has bfloat16, which Core ML has not, results are fp32, and a cast to it that only leads
     into more arithmetic becomes one to the type of that arithmetic. Bodies of If and Loop are computed in fp32
     throughout. An op stays in fp32 when the user says so, when it computes coordinates, counts, sizes or sums of
-    integers, when it makes an angle for Sin or Cos of inputs and constants alone (rotary and timestep embeddings), when
-    a constant of its is out of half-precision range, or when a small constant would lose more than rounding; in the
-    last case, what then divides by the result or takes its logarithm does too: ``x / max(norm, 1e-12)``.
+    integers, when it casts integers for an output or an op in fp32, when it makes an angle for Sin or Cos of inputs and
+    constants alone (rotary and timestep embeddings), when a constant of its is out of half-precision range, or when a
+    small constant would lose more than rounding; in the last case, what then divides by the result or takes its
+    logarithm does too: ``x / max(norm, 1e-12)``.
 
     Why it matters
     --------------
@@ -137,6 +138,8 @@ class AssignPrecision(Pass):
                         inverses.add(kept)
                 if g.op(op_id).type == "Mul" and any(g.producer(v) in inverses for v in g.op(op_id).inputs):
                     computed[op_id], reasons[op_id] = DType.FLOAT, "an operand may be 1 over a small constant"
+        for op_id in [i for i, dtype in computed.items() if dtype is DType.FLOAT16 and self._widens(g, i, computed)]:
+            computed[op_id], reasons[op_id] = DType.FLOAT, "it makes floats of integers for what is fp32 itself"
         for op_id, dtype in computed.items():
             why = reasons[op_id]
             if dtype is not None:
@@ -189,6 +192,17 @@ class AssignPrecision(Pass):
             if const.size <= SMALL and _half.loses(array):
                 return DType.FLOAT, f"constant {value} {_TOO_SMALL}"
         return DType.FLOAT16, ""
+
+    def _widens(self, g: Graph, op_id: int, computed: Mapping[int, DType | None]) -> bool:
+        """Whether an op makes floats of integers for an output or an op in fp32, so that rounding is for nothing."""
+        op = g.op(op_id)
+        if op.type != "Cast" or op.domain:
+            return False
+        source, result = g.tensor_type(op.inputs[0]), g.tensor_type(op.outputs[0])
+        if source is None or source.dtype in _FLOATS or result is None:
+            return False
+        is_output = bool(g.public_names(op.outputs[0])) and result.dtype is DType.FLOAT and self.io == "same"
+        return is_output or any(computed[user] is DType.FLOAT for user in g.users(op.outputs[0]))
 
     def _retype_io(self, g: Graph, rw: Rewriter) -> None:
         for name in g.inputs:
