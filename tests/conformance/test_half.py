@@ -57,7 +57,7 @@ def test_what_is_no_number_has_to_be_none() -> None:
 
 def test_numbers_near_zero_may_be_lost() -> None:
     assert ended(f32(0.0, 6e-8), "Identity", f32(2e-8, 5e-8)) == "right"
-    assert ended(f32(0.0), "Identity", f32(1e-5)) == "rounded"
+    assert ended(f32(0.0), "Identity", f32(1e-4)) == "rounded"
 
 
 def test_what_fp32_cannot_hold_is_infinite() -> None:
