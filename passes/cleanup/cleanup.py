@@ -54,10 +54,10 @@ class Cleanup(Pass):
 
     equivalence: ClassVar = Equivalence.REASSOCIATING
     max_rounds: int = 8
-    max_bytes: int = 65536
-    keep_quantised: bool = True
-    max_trips: int = 64
-    max_ops: int = 2000
+    max_bytes: int = FoldConstants.max_bytes
+    keep_quantised: bool = FoldConstants.keep_quantised
+    max_trips: int = UnrollLoops.max_trips
+    max_ops: int = UnrollLoops.max_ops
     unroll: bool = True
 
     def run(self, g: Graph, ctx: Context) -> None:

@@ -11,7 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from coregraft.passes.cleanup.cleanup import Cleanup
+from coregraft.passes.cleanup.fold_constants import FoldConstants
 from coregraft.passes.cleanup.fuse_transposes import FuseTransposes
+from coregraft.passes.cleanup.unroll_loops import UnrollLoops
 from coregraft.rewriter.contract import Context
 from coregraft.rewriter.execute import run, seeded_inputs
 from coregraft.rewriter.graph import Graph
@@ -96,6 +98,46 @@ def test_rounds_that_do_not_suffice_are_remarked() -> None:
     ctx = Context()
     Cleanup(max_rounds=1).run(g, ctx)
     assert any("stopped after 1 rounds" in note for note in ctx.notes)
+
+
+def test_options_reach_the_passes() -> None:
+    fold, *_, unroll = (
+        step for step in Cleanup(max_bytes=1, keep_quantised=False, max_trips=2, max_ops=3).passes()
+        if isinstance(step, (FoldConstants, UnrollLoops))
+    )  # fmt: skip
+    assert (fold, unroll) == (FoldConstants(max_bytes=1, keep_quantised=False), UnrollLoops(max_trips=2, max_ops=3))
+    assert not any(isinstance(step, UnrollLoops) for step in Cleanup(unroll=False).passes())
+
+
+LOOP = """
+input x: float[2]
+input n: int64[]
+const on: bool[] = true
+s = SequenceConstruct(x, x)
+k = SequenceLength(s)
+z = Loop(COUNT, on, x, body={
+  input i: int64[]
+  input c: bool[]
+  input t: float[2]
+  u = Neg(t)
+  d = Identity(c)
+  output d
+  output u
+})
+y = Relu(z)
+output y
+"""
+
+
+def test_why_a_loop_stays_is_said_once_and_not_of_a_loop_that_goes_later() -> None:
+    """The length of the sequence is known only after the first look at the loop."""
+    for count, remarks in (("n", 1), ("k", 0)):
+        g = parse(LOOP.replace("COUNT", count))
+        infer_shapes(g)
+        ctx = Context()
+        Cleanup().run(g, ctx)
+        assert len(ctx.notes) == remarks, ctx.notes
+        assert ("Loop" in kinds(g)) == bool(remarks)
 
 
 def test_the_same_under_every_hash_seed() -> None:

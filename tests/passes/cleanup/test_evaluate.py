@@ -37,6 +37,17 @@ def test_independent_cones_share_one_session(monkeypatch: pytest.MonkeyPatch) ->
     assert set(result.values) == {"s", "n49"}
 
 
+def test_cones_are_shared_out_among_sessions_of_a_limited_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = count_sessions(monkeypatch)
+    monkeypatch.setattr(module, "_BATCH", 4)
+    chains = [[Op("Neg", ("a",), (f"n{i}",)), Op("Abs", (f"n{i}",), (f"p{i}",))] for i in range(3)]
+    ops = [op for pair in zip(*chains, strict=True) for op in pair]
+    result = evaluate([*ops, Op("Exp", ("a",), ("e",))], {"a": const(1, 2)}, ["p0", "p1", "p2", "e"])
+    assert made == [4, 3]
+    assert not result.failures
+    assert set(result.values) == {"p0", "p1", "p2", "e"}
+
+
 def test_a_failing_op_costs_only_its_own_cone(monkeypatch: pytest.MonkeyPatch) -> None:
     made = count_sessions(monkeypatch)
     ops = [Op("Neg", ("a",), (f"n{i}",)) for i in range(16)]
