@@ -40,6 +40,12 @@ class Tolerance:
 #: differ where two candidates are within rounding; one in a hundred is allowed, and the share is reported.
 #: What is allowed of one is four roundings of it in fp32, in which the source computes.
 TOLERANCES = {"fp32": Tolerance(1e-4, 0.0, 2.0**-22), "fp16": Tolerance(2e-2, 1e-2, 2.0**-22)}
+#: Ops whose small results come of sums with one or a half, or of reduced arguments.
+_OF_ONE = frozenset({"Cos", "HardSigmoid", "Sigmoid", "Sin"})
+_MOVES = frozenset({
+    "Cast", "Concat", "Expand", "Flatten", "Gather", "Identity", "Reshape", "Slice", "Split", "Squeeze", "Transpose",
+    "Unsqueeze",
+})  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -84,9 +90,10 @@ def compare(
     """Compare a tensor with its reference.
 
     Args:
-        bounded: the values are computed with the precision of one (see :class:`Tolerance`).
+        name: of what they are, for the result.
         limit: elements whose reference is larger than this are left out where the other is finite: values that half
             precision cannot hold, bounded on purpose, such as a mask. Where the other is infinite it has overflowed.
+        bounded: the values are computed with the precision of one (see :class:`Tolerance`).
     """
     if found.shape != reference.shape and not _scalar_pair(found, reference):
         return Comparison(name, False, f"shape {list(found.shape)} instead of {list(reference.shape)}")
@@ -129,14 +136,6 @@ def compare(
         argmax_agreement=_argmax(reference, found),
         reference_absmax=float(np.abs(a).max(initial=0.0)),
     )
-
-
-#: Ops whose small results come of sums with one or a half, or of reduced arguments.
-_OF_ONE = frozenset({"Cos", "HardSigmoid", "Sigmoid", "Sin"})
-_MOVES = frozenset({
-    "Cast", "Concat", "Expand", "Flatten", "Gather", "Identity", "Reshape", "Slice", "Split", "Squeeze", "Transpose",
-    "Unsqueeze",
-})  # fmt: skip
 
 
 def bounded_values(graph: Graph) -> frozenset[str]:

@@ -128,18 +128,16 @@ def show(done: Verification) -> None:
     drawn = ", ".join(f"{name}: {kind}" for name, kind in done.inputs.items())
     click.echo(f"{done.precision}; relative L2 <= {done.tolerance.relative_l2:g} allowed; inputs {drawn}")
     table = Table("output", "", "relative L2", "max abs", "SNR dB", "cosine", "argmax", box=None, pad_edge=False)
-    for c in done.outputs:
+    rows = [(c.name, c) for c in done.outputs]
+    rows += [(f"{c.name} on {device}", c) for device, found in done.devices.items() for c in found]
+    for name, c in rows:
         error = c.relative_l2 if c.relative_l2 is not None else c.mismatches
         figures = (error, c.max_abs, c.snr_db, c.cosine, c.argmax_agreement)
-        table.add_row(c.name, "ok" if c.ok else "WRONG", *(_g(figure) for figure in figures))
-    for device, found in done.devices.items():
-        for c in found:
-            figures = (c.relative_l2, c.max_abs, c.snr_db, c.cosine, c.argmax_agreement)
-            table.add_row(f"{c.name} on {device}", "ok" if c.ok else "WRONG", *(_g(figure) for figure in figures))
+        table.add_row(name, "ok" if c.ok else "WRONG", *(_g(figure) for figure in figures))
     console(140).print(table)
-    for c in done.outputs:
+    for name, c in rows:
         if c.why:
-            click.echo(f"  {c.name}: {c.why}")
+            click.echo(f"  {name}: {c.why}")
     if done.drift is not None:
         _show_drift(done.drift)
     if done.ok:
