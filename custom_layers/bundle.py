@@ -13,8 +13,8 @@ from coregraft.custom_layers import swift
 from coregraft.custom_layers.cut import Cut
 from coregraft.custom_layers.evaluate import NO_REFERENCES, Interpreter, References
 from coregraft.custom_layers.manifest import manifest, write_goldens, write_island, write_json
+from coregraft.custom_layers.manifest_file import MANIFEST
 from coregraft.custom_layers.parts import Island, Part
-from coregraft.custom_layers.runner import MANIFEST
 from coregraft.lowering import package
 from coregraft.lowering.convert import Conversion, convert, graph_of
 from coregraft.rewriter.errors import UsageError

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
 from coregraft.custom_layers.evaluate import NO_REFERENCES, Interpreter, References
-from coregraft.custom_layers.manifest import SCHEMA_VERSION
-from coregraft.rewriter.errors import InputError, UsageError
+from coregraft.custom_layers.manifest_file import broken, inside, read_manifest
+from coregraft.rewriter.errors import UsageError
 from coregraft.rewriter.execute import Runner
 from coregraft.rewriter.graph import Graph
 from coregraft.rewriter.types import Array, DType
-
-MANIFEST = "manifest.json"
 
 
 class PartsRunner:
@@ -53,6 +50,8 @@ class PartsRunner:
                 self._steps.append(_Island(step, load(path), Interpreter(references)))
             else:
                 lifted = lift(path, fp16=fp16)
+                if missing := [e["feature"] for e in step["outputs"] if e["feature"] not in lifted.outputs]:
+                    raise broken(path, f'names the output "{missing[0]}", which its package does not have')
                 self.warnings += lifted.graph.get("lift_warnings", ())
                 self._steps.append(_Part(step, lifted, Runner(lifted)))
 
@@ -133,44 +132,3 @@ def as_wire(array: Array, entry: Mapping[str, Any]) -> Array:
 def as_onnx(array: Array, entry: Mapping[str, Any]) -> Array:
     """A value that crosses as the ONNX model has it."""
     return array.reshape(entry["onnx_shape"]).astype(DType[entry["onnx_dtype"].upper()].numpy)
-
-
-def read_manifest(folder: Path) -> dict[str, Any]:
-    """The manifest of a ``.parts`` folder.
-
-    Raises:
-        InputError: ``package-not-found``; ``parts-broken``.
-    """
-    path = folder / MANIFEST
-    if not folder.is_dir():
-        raise InputError("package-not-found", "there is no such folder", node=str(folder))
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise _broken(path, f"cannot be read: {error}") from error
-    if not isinstance(content, dict) or content.get("schema_version") != SCHEMA_VERSION:
-        raise _broken(path, f"is not a manifest of schema version {SCHEMA_VERSION}")
-    for key in ("inputs", "outputs", "steps"):
-        if not isinstance(content.get(key), list) or not all(isinstance(e, dict) for e in content[key]):
-            raise _broken(path, f"has no list of {key}")
-    for step in content["steps"]:
-        if step.get("kind") not in ("core-ml", "custom") or not isinstance(step.get("file"), str):
-            raise _broken(path, "has a step of unknown kind or without a file")
-    return content
-
-
-def inside(folder: Path, name: str) -> Path:
-    """A file of the folder, by its name in the manifest.
-
-    Raises:
-        InputError: ``parts-broken`` for a file that is missing or elsewhere.
-    """
-    pure = PurePosixPath(name)
-    path = folder / pure
-    if pure.is_absolute() or ".." in pure.parts or not path.exists():
-        raise _broken(path, f'names "{name}", which is not in the folder')
-    return path
-
-
-def _broken(path: Path, what: str) -> InputError:
-    return InputError("parts-broken", f"the manifest {what}", node=str(path))

@@ -106,9 +106,11 @@ def match_values(graph: Graph, lifted: Graph) -> list[tuple[str, str]]:
 
 
 def _same_kind(ours: TensorType, theirs: TensorType) -> bool:
-    if ours.static_shape is None or ours.shape != theirs.shape or ours.dtype in _NOT_HANDED_OVER:
+    if ours.shape is None or theirs.shape is None or ours.dtype in _NOT_HANDED_OVER:
         return False
-    return ours.dtype.is_float == theirs.dtype.is_float
+    # A size that depends on the data has a name at most, and that on one side only.
+    known = [tuple(size if isinstance(size, int) else None for size in shape) for shape in (ours.shape, theirs.shape)]
+    return known[0] == known[1] and ours.dtype.is_float == theirs.dtype.is_float
 
 
 def in_chunks(graph: Graph, pairs: Sequence[tuple[str, str]]) -> list[list[tuple[str, str]]]:

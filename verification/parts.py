@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from coregraft.custom_layers.evaluate import NO_REFERENCES, References
-from coregraft.custom_layers.runner import MANIFEST, PartsRunner
+from coregraft.custom_layers.manifest_file import MANIFEST
+from coregraft.custom_layers.runner import PartsRunner
 from coregraft.rewriter.errors import UsageError
 from coregraft.rewriter.graph import Graph
 from coregraft.rewriter.shapes.dims import pin_dims

@@ -13,8 +13,9 @@ import pytest
 import coregraft as cg
 from coregraft.custom_layers.bundle import Divided, cut
 from coregraft.custom_layers.evaluate import Interpreter
+from coregraft.custom_layers.manifest_file import MANIFEST
 from coregraft.custom_layers.registry import register_layer, temporarily
-from coregraft.custom_layers.runner import MANIFEST, PartsRunner
+from coregraft.custom_layers.runner import PartsRunner
 from coregraft.rewriter.errors import InputError, UnsupportedError, UsageError
 from coregraft.verification.parts import verify_parts
 from tests.custom_layers import island_models as models
@@ -121,6 +122,15 @@ def test_an_integer_that_cannot_cross(tmp_path: Path) -> None:
     assert error.value.code == "int64-overflow"
 
 
+def without(entry: dict[str, Any], key: str) -> dict[str, Any]:
+    return {k: v for k, v in entry.items() if k != key}
+
+
+def spoilt(step: dict[str, Any], side: str, key: str) -> dict[str, Any]:
+    """A step whose first value on a side lacks something."""
+    return {**step, side: [without(step[side][0], key), *step[side][1:]]}
+
+
 @pytest.mark.parametrize(
     "spoil",
     [
@@ -131,6 +141,24 @@ def test_an_integer_that_cannot_cross(tmp_path: Path) -> None:
         lambda m: json.dumps({**m, "steps": [{"kind": "magic", "file": "x"}]}),
         lambda m: json.dumps({**m, "steps": [{**m["steps"][0], "file": "../outside.mlpackage"}]}),
         lambda m: json.dumps({**m, "steps": [{**m["steps"][0], "file": "missing.mlpackage"}]}),
+        lambda m: "[" * 100_000,
+        lambda m: json.dumps({**m, "steps": ["x"]}),
+        lambda m: json.dumps({**m, "steps": [{"kind": "core-ml", "file": "part0.mlpackage"}]}),
+        lambda m: json.dumps({**m, "steps": m["steps"][1:]}),
+        lambda m: json.dumps({**m, "steps": m["steps"][:1]}),
+        lambda m: json.dumps({**m, "inputs": [{}]}),
+        lambda m: json.dumps({**m, "inputs": [None]}),
+        lambda m: json.dumps({**m, "outputs": [without(m["outputs"][0], "name")]}),
+        lambda m: json.dumps({**m, "outputs": [{**m["outputs"][0], "shape": [True]}]}),
+        lambda m: json.dumps({**m, "outputs": [{**m["outputs"][0], "shape": [2, -8]}]}),
+        lambda m: json.dumps({**m, "outputs": [{**m["outputs"][0], "onnx_shape": [3, 8]}]}),
+        lambda m: json.dumps({**m, "outputs": [{**m["outputs"][0], "dtype": "complex64"}]}),
+        lambda m: json.dumps({**m, "outputs": [{**m["outputs"][0], "onnx_dtype": "thing"}]}),
+        lambda m: json.dumps({**m, "steps": [spoilt(m["steps"][0], "inputs", "feature"), *m["steps"][1:]]}),
+        lambda m: json.dumps({**m, "steps": [spoilt(m["steps"][0], "outputs", "feature"), *m["steps"][1:]]}),
+        lambda m: json.dumps({**m, "steps": [m["steps"][0], spoilt(m["steps"][1], "outputs", "value"), m["steps"][2]]}),
+        lambda m: json.dumps({**m, "steps": [m["steps"][0], without(m["steps"][1], "captures"), m["steps"][2]]}),
+        lambda m: json.dumps(m).replace(f'"feature": "{m["steps"][0]["outputs"][0]["feature"]}"', '"feature": "no"'),
     ],
 )
 def test_a_broken_manifest_is_one_clear_error(spoil: Any, residual: Path, tmp_path: Path) -> None:
