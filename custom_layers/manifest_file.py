@@ -67,7 +67,7 @@ def _value(path: Path, entry: Any) -> str:
     if not isinstance(entry, dict) or not isinstance(entry.get("value"), str):
         raise broken(path, "has an entry that is no value")
     name: str = entry["value"]
-    shapes = [entry.get("shape"), entry.get("onnx_shape")]
+    shapes: list[Any] = [entry.get("shape"), entry.get("onnx_shape")]
     if not all(isinstance(s, list) and all(type(d) is int and d >= 0 for d in s) for s in shapes):
         raise broken(path, f'has no shape of "{name}"')
     if math.prod(shapes[0]) != math.prod(shapes[1]):
