@@ -5,6 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from coregraft.lowering import targets
+from coregraft.rewriter.manager import PassManager
+from coregraft.rewriter.onnx_io.text import parse
 from coregraft.rewriter.types import Array
 
 from .conftest import FLOATS, X, declined, rewritten, vector
@@ -30,8 +33,6 @@ def test_one_result(line: str, count: int, given: tuple[int, ...]) -> None:
 
 
 def _operands(text: str) -> set[str]:
-    from coregraft.rewriter.onnx_io.text import parse
-
     from .conftest import _run
 
     g = _run("bind-parameters", parse(text))
@@ -86,6 +87,42 @@ def test_sizes_of_a_resize() -> None:
     text = X + P.format(1) + "y: float[2,3,9] = Resize(x, _, _, p, axes=[2])\noutput y\n"
     assert rewritten("bind-parameters", text) == ["Resize"]
     assert "p" not in _operands(text)
+
+
+@pytest.mark.parametrize("window", ["Blackman", "Hamming", "Hann"])
+def test_every_window(window: str) -> None:
+    text = f"input n: int64[]\ny: float[6] = {window}Window(n)\noutput y\n"
+    assert rewritten("bind-parameters", text, {"n": np.array(6, np.int64)}) == [f"{window}Window"]
+
+
+@pytest.mark.parametrize("kind", ["L1", "L2", "LogSum", "LogSumExp", "Max", "Mean", "Min", "Prod", "Sum", "SumSquare"])
+def test_every_reduction(kind: str) -> None:
+    text = X + P.format(1) + f"y: float[2,1,4] = Reduce{kind}(x, p, keepdims=1)\noutput y\n"
+    assert rewritten("bind-parameters", text, {"x": np.abs(FLOATS) + 1, "p": vector(-2)}) == [f"Reduce{kind}"]
+    assert "p" not in _operands(text)
+
+
+def test_a_depth_in_a_vector() -> None:
+    text = "input i: int64[3]\ninput d: int64[1]\ninput v: float[2]\ny: float[3,4] = OneHot(i, d, v)\noutput y\n"
+    feeds = {"i": vector(0, 3, -1), "d": vector(4), "v": np.array([-1, 2], np.float32)}
+    assert rewritten("bind-parameters", text, feeds) == ["OneHot"]
+
+
+def test_nothing_can_be_repeated_any_number_of_times() -> None:
+    assert declined("bind-parameters", "input x: float[0,2]\ninput p: int64[2]\ny: float[0,4] = Tile(x, p)\noutput y\n")
+
+
+@pytest.mark.parametrize("name", ["bind-parameters", "choose-axes", "gather-slice", "gather-pad"])
+def test_only_core_ml_needs_it(name: str) -> None:
+    lines = {
+        "bind-parameters": "y: float[2,6,4] = Tile(x, p)", "choose-axes": "q = Squeeze(p)\ny = CumSum(x, q)",
+        "gather-slice": "y: float[1,3,4] = Slice(x, p, p, p)", "gather-pad": "z = Concat(p, p, p, p, p, p, axis=0)\n"
+        "y: float[4,3,4] = Pad(x, z)",
+    }  # fmt: skip
+    g = parse(X + P.format(3 if name == "bind-parameters" else 1) + lines[name] + "\noutput y\n")
+    asked = PassManager(["infer-shapes", name]).run(g).reports[-1]
+    assert not asked.changed
+    assert PassManager(["infer-shapes", name], targets.get("iOS17")).run(g).changed
 
 
 def test_constant_parameters_stay() -> None:

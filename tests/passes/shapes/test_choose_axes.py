@@ -26,6 +26,15 @@ def test_reductions_that_the_shape_does_not_tell_apart() -> None:
     assert rewritten("choose-axes", text.format(2, "2"), *pairs).count("ReduceProd") == 2
 
 
+@pytest.mark.parametrize("kind", ["L1", "L2", "LogSum", "LogSumExp", "Max", "Mean", "Min", "Prod", "Sum", "SumSquare"])
+def test_every_reduction(kind: str) -> None:
+    """One for each axis that may be meant; the choice between them takes another of Max and of Min."""
+    text = f"input x: float[2,2]\ninput p: int64[1]\ny: float[2] = Reduce{kind}(x, p, keepdims=0)\noutput y\n"
+    x = np.abs(FLOATS[:, :2, 0]) + 1
+    feeds: list[dict[str, Array]] = [{"x": x, "p": vector(axis)} for axis in (0, 1, -1, -2)]
+    assert rewritten("choose-axes", text, *feeds).count(f"Reduce{kind}") == (3 if kind in ("Min", "Max") else 2)
+
+
 def test_equal_axes() -> None:
     text = "input x: float[2,2,2]\ninput p: int64[1]\ny: float[2,2] = ReduceSum(x, p, keepdims=0)\noutput y\n"
     feeds: list[dict[str, Array]] = [{"x": FLOATS[:, :2, :2], "p": vector(axis)} for axis in (0, 1, 2, -1, -3)]
