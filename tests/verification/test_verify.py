@@ -185,6 +185,18 @@ def test_drift_names_the_first_layer_and_goes_on() -> None:
     assert (done.drift.first.growth or 0) > 1e4
 
 
+def test_drift_of_values_whose_size_depends_on_the_data() -> None:
+    """With names for such sizes on one side only; a size that is known is the same on both."""
+    head = "input x: float[6]\nm = Greater(x, {})\nc: float[{}] = Compress(x, m, axis=0)\n"
+    ours = typed(head.format("0.0", "n") + "y = Exp(c)\nz = Concat(x, [1.0], axis=0)\noutput y\noutput z\n")
+    theirs = typed(head.format("0.0", "?") + "y = Tanh(c)\nz = Concat(x, [1.0, 1.0], axis=0)\noutput y\noutput z\n")
+    assert match_values(ours, theirs) == [("m", "m"), ("c", "c"), ("y", "y")]
+    done = verify(ours, theirs)
+    assert done.drift is not None and [(x.value, x.comparison.ok) for x in done.drift.layers][1:] == [
+        ("c", True), ("y", False)
+    ]  # fmt: skip
+
+
 def test_a_value_moved_to_another_layout_is_no_drift() -> None:
     ours = parse("input x: float[3,3]\na = Exp(x)\nb = Transpose(a, perm=[1, 0])\nc = Neg(b)\nd = Abs(c)\noutput d\n")
     theirs = typed("input x: float[3,3]\na = Exp(x)\nc = Neg(a)\ne = Transpose(c, perm=[1, 0])\nd = Abs(e)\noutput d\n")
