@@ -55,18 +55,17 @@ def verdict(
     bad = differing(found)
     if not any(which.any() for which in bad):
         return "right", ""
-    sure = [_has_floats(case, operands) and not which.any() for which in differing(exact())]
     endings = [
-        (_kind(a[which], is_sure), f"result {i}: {first_of(which, a, want)}")
-        for i, (which, a, want, is_sure) in enumerate(zip(bad, found, wanted, sure, strict=True))
+        (_kind(a[which], not unsure.any() and _rounds(case, operands, want)), f"result {i}: {first_of(which, a, want)}")
+        for i, (which, unsure, a, want) in enumerate(zip(bad, differing(exact()), found, wanted, strict=True))
         if which.any()
     ]
     return min(endings, key=lambda ending: _WORST_FIRST.index(ending[0]))
 
 
-def _kind(bad: Array, is_sure: bool) -> str:
-    """What results are that differ: made so by rounding alone, or not."""
-    if not is_sure:
+def _kind(bad: Array, is_rounding: bool) -> str:
+    """What results are that differ, by rounding alone or not."""
+    if not is_rounding:
         return "wrong"
     if bad.dtype.kind != "f" or np.isfinite(bad).all():
         return "rounded"
@@ -160,11 +159,11 @@ def _with_weights(model: Any, change: Callable[[Array], Array], fixed: Collectio
     return copy
 
 
-def _has_floats(case: Case, operands: Sequence[Array]) -> bool:
-    """Whether anything that half precision rounds goes into the results."""
+def _rounds(case: Case, operands: Sequence[Array], want: Array) -> bool:
+    """Whether half precision may have a part in a result: not where integers are made of integers alone."""
     from onnx import numpy_helper
 
     weights = (numpy_helper.to_array(t) for t in case.model.graph.initializer)
     held = (numpy_helper.to_array(a.t) for node in nodes(case.model) for a in node.attribute if a.HasField("t"))
     attributes = any(a.HasField("f") or a.floats for node in nodes(case.model) for a in node.attribute)
-    return attributes or any(a.dtype.kind == "f" for a in (*operands, *weights, *held))
+    return attributes or any(a.dtype.kind == "f" for a in (want, *operands, *weights, *held))

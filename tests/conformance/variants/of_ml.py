@@ -222,3 +222,43 @@ def forest(op: str) -> Iterator[Variant]:
         if not post and how == 1:
             tracked = {**attrs, "nodes_missing_value_tracks_true": random.integers(0, 2, inner).tolist()}
             yield Variant(5, [holes.astype(dtype)], tracked)
+
+
+def _machine(labels: int, *, probable: bool, **attrs: Any) -> dict[str, Any]:
+    """A support vector machine, with 1, 3, 2, 1… vectors for each label."""
+    per_label = [1 + (2 * i) % 3 for i in range(labels)]
+    count, pairs = sum(per_label), labels * (labels - 1) // 2
+    return {
+        "classlabels_ints": list(range(3, 3 + 2 * labels, 2)),
+        "coefficients": data(labels - 1, count, seed=1).ravel().tolist(),
+        "kernel_params": [0.3, 0.2, 3.0],
+        "rho": data(pairs, seed=2).tolist(),
+        "support_vectors": data(count, 3, seed=3).ravel().tolist(),
+        "vectors_per_class": per_label,
+        **({"prob_a": data(pairs, seed=4).tolist(), "prob_b": data(pairs, seed=5).tolist()} if probable else {}),
+        **attrs,
+    }
+
+
+@family(*_ml("SVMClassifier", "SVMRegressor"))
+def support_vectors(op: str) -> Iterator[Variant]:
+    kernels, x = ("LINEAR", "POLY", "RBF", "SIGMOID"), data(5, 3)
+    if op.endswith("Regressor"):
+        for kernel, one_class, rows in product(kernels, (0, 1), (1, 5)):
+            attrs = {"kernel_type": kernel, "kernel_params": [0.3, 0.2, 3.0], "one_class": one_class, "rho": [0.3]}
+            vectors = {"coefficients": data(4, seed=1).tolist(), "n_supports": 4,
+                       "support_vectors": data(4, 3, seed=3).ravel().tolist()}  # fmt: skip
+            yield Variant(1, [data(rows, 3)], {**attrs, **vectors})
+        attrs = {"kernel_type": "LINEAR", "kernel_params": [0.0, 0.0, 0.0], "rho": [0.3]}
+        yield Variant(1, [x], {**attrs, "coefficients": data(3, seed=1).tolist()})
+        return
+    for labels, probable, how in product((2, 3, 4), (False, True), _POST):
+        yield Variant(1, [x], _machine(labels, probable=probable, kernel_type="RBF", post_transform=how), outputs=2)
+    for labels, kernel in product((2, 3), kernels):
+        yield Variant(1, [x], _machine(labels, probable=False, kernel_type=kernel), outputs=2)
+    for dtype in _NUMBERS[1:]:
+        yield Variant(1, [x.astype(dtype)], _machine(3, probable=True, kernel_type="LINEAR"), outputs=2)
+    for labels in (2, 3):
+        weights = {"coefficients": data(labels, 3, seed=1).ravel().tolist(), "rho": [0.1], "kernel_type": "LINEAR"}
+        attrs = {**weights, "classlabels_ints": list(range(labels)), "kernel_params": [0.0, 0.0, 0.0]}
+        yield Variant(1, [x], attrs, outputs=2)

@@ -44,6 +44,7 @@ class Variant:
         op: ``Type``, or ``domain::Type``; left out, it is the family's.
         text: ops in ONNX's text form that make ``y0`` and so on of the operands ``x0`` and so on, for an op that takes
             others beside it.
+        declared: whether the model says how large its results are.
     """
 
     opset: int
@@ -53,6 +54,7 @@ class Variant:
     outputs: int | Sequence[bool] = 1
     op: str = ""
     text: str = ""
+    declared: bool = True
 
     @property
     def label(self) -> str:
@@ -61,6 +63,7 @@ class Variant:
         operands = (_operand(a, i in self.constants) for i, a in enumerate(self.operands))
         given = "" if isinstance(self.outputs, int) else "".join("01"[bool(g)] for g in self.outputs)
         results = f">{given or self.outputs}" if given or self.outputs != 1 else ""
+        results += "" if self.declared else "?"
         text = f" {' '.join(self.text.split())} " if self.text else ""
         return f"{self.opset}({','.join(operands)}){results}{text}{{{attrs}}}"
 
@@ -162,9 +165,10 @@ def case(name: str, label: str, variant: Variant) -> Case:
     for info, array in zip(model.graph.output, wanted, strict=True):
         kind = info.type.tensor_type
         kind.elem_type = int(DType.of(array.dtype))
-        kind.shape.SetInParent()
-        for size in array.shape:
-            kind.shape.dim.add().dim_value = size
+        if variant.declared:
+            kind.shape.SetInParent()
+            for size in array.shape:
+                kind.shape.dim.add().dim_value = size
     excluded = not_applicable(model, feeds)
     if excluded == "domain:ai.onnx.ml":
         excluded = None
