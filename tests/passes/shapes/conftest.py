@@ -18,7 +18,7 @@ X = "input x: float[2,3,4]\n"
 
 
 def rewritten(name: str, text: str, *feeds: Mapping[str, Array]) -> list[str]:
-    """The op types that passes for iOS 17 leave, in order; they must do something, and keep the results on all feeds."""
+    """The op types that passes for iOS 17 leave; they must do something, and keep the results on all feeds."""
     before = parse(text)
     after = _run(name, before)
     assert not _same_ops(before, after)

@@ -52,6 +52,12 @@ def test_an_operand_of_lower_rank() -> None:
     ("const a: int64[2] = [0, 10]\ny: float[4,10] = Reshape(s, a)", (4, 10)),
     ("y: float[20] = Flatten(s, axis=2)", None),
     ("y: float[1,20] = Flatten(s, axis=0)", (None, None)),
+    ("y: float[4,5] = Flatten(s, axis=1)", (4, 5)),
+    ("y: float[4,5] = Flatten(s, axis=-1)", (4, 5)),
+    ("c = Cast(s, to=7)\ny: int64[4,5] = Abs(c)", (4, 5)),
+    ("c = Identity(s)\ny: float[4,5] = Abs(c)", (4, 5)),
+    ("const a: int64[2] = [3, 2]\na0: float[4,3], b: float[?,?] = Split(s, a, axis=1)\noutput a0", (4, 5)),
+    ("u = Unsqueeze(s, [0])\ny: float[4,5] = Squeeze(u, [0])", (4, 5)),
     ("const a: int64[2] = [2, 3]\ny: float[8,15] = Tile(s, a)", (4, 5)),
     ("const a: int64[4] = [0, 1, 0, 2]\ny: float[4,8] = Pad(s, a)", (4, 5)),
     ("const a: int64[1] = [0]\nconst b: int64[1] = [3]\ny: float[3,5] = Slice(s, a, b)", (None, 5)),
@@ -83,6 +89,11 @@ def test_a_target_of_reshape_may_mean_something_else(target: str, found: tuple[o
     text += f"t = Add(n, n)\nr = Reshape(x, {target})\ny: float[2,15] = Exp(r)\noutput y\n"
     text += f"k = ConstantOfShape({target})\noutput k\n" if target == "u" else "e = Expand(z, t)\noutput e\n"
     assert shape(text, "k" if target == "u" else "z") == found
+
+
+def test_pieces_of_one_size_but_for_the_last() -> None:
+    text = "input x: float[7,2]\na: float[?,?], b: float[?,?], c: float[?,?] = Split(x, num_outputs=3)\n"
+    assert [shape(text + "output a\noutput b\noutput c\n", v) for v in "abc"] == [(3, 2), (3, 2), (1, 2)]
 
 
 def test_what_is_declared_wrongly_tells_nothing() -> None:
