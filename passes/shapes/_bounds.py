@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from coregraft.rewriter.types import Dim
 
-_NAME = re.compile(r"[A-Za-z_][\w.:]*")
+_NAME = re.compile(r"[A-Za-z_][\w.:]*\??")
 
 Bounds = tuple[int, int]
 

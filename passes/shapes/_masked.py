@@ -221,7 +221,7 @@ class Selections:
 
     def _fresh(self) -> str:
         self._names += 1
-        return f"selected:{self._names}"
+        return f"selected:{self._names}?"  # it may be none
 
     def settle(self, value: str, rows: Masked) -> bool:
         """Let a masked value stand for a value of the graph, if it has the shape that this can have."""

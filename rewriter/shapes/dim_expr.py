@@ -4,7 +4,7 @@ A dimension under computation is an ``int`` or a :class:`Poly`: a polynomial wit
 atoms are names and what a polynomial cannot say (``a//b``, ``a % b``, ``min``, ``max``), kept as canonical text.
 Equal texts are equal dimensions, and a text reads back as the polynomial it came from, so that a type carries
 formulas in plain strings. A named dimension is taken to be at least 1, and large enough that no slice,
-convolution or pooling of it comes out empty.
+convolution or pooling of it comes out empty; one whose name ends in ``?`` depends on the data, and may be 0.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import functools
 import math
 import operator
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +23,7 @@ from coregraft.rewriter.types import Dim
 #: Texts that exporters write for "not known": two of them are not one dimension.
 UNNAMED = frozenset(("", "?", "-1", "None", "unk"))
 
-_NAME = re.compile(r"[A-Za-z_][\w.:]*")
+_NAME = re.compile(r"[A-Za-z_][\w.:]*\??")
 _FLOOR_ATOM = re.compile(r"(?:\((?P<sum>.+)\)|(?P<name>[A-Za-z_][\w.:]*))//(?P<by>\d+)")
 _MAX_TEXT = 400  # a longer formula helps nobody, and a hostile one must not eat the parser's stack
 _MAX_TERMS = 4096  # of a product: each further factor may double what it comes to
@@ -158,6 +158,14 @@ def names(text: str) -> frozenset[str]:
     return frozenset(m.group() for m in called if text[m.end() :].lstrip()[:1] != "(")
 
 
+def doubted(dim: Dim, sure: Collection[str]) -> Dim:
+    """A dimension of which only the names in ``sure`` are taken to be at least 1."""
+    if not isinstance(dim, str) or dim in UNNAMED:
+        return dim
+    unsure = {name: symbol(f"{name}?") for name in names(dim) if name not in sure and not name.endswith("?")}
+    return as_dim(evaluate(dim, unsure)) if unsure else dim
+
+
 def minimum(a: int | Poly, b: int | Poly) -> int | Poly:
     """The smaller of two dimensions, decided where that can be."""
     if at_most(a, b):
@@ -178,8 +186,8 @@ def at_most(a: int | Poly, b: int | Poly) -> bool | None:
     if isinstance(gap, int):
         return gap >= 0
     factors = [factor for atoms, factor in gap.terms if atoms]
-    # the gap where every name is 1 and every floor, min and max is 0: the nearest to zero that it comes
-    nearest = sum(factor for atoms, factor in gap.terms if all(map(_NAME.fullmatch, atoms)))
+    # the gap where every name is 1 and all else is 0: the nearest to zero that it comes
+    nearest = sum(f for atoms, f in gap.terms if all(_NAME.fullmatch(a) and a[-1] != "?" for a in atoms))
     if min(factors) > 0 and nearest >= 0:
         return True
     return False if max(factors) < 0 and nearest < 0 else None

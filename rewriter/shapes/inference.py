@@ -8,6 +8,7 @@ where it says nothing, the declaration stands.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,7 +20,7 @@ import numpy as np
 from coregraft.rewriter.graph import AttrRef, Graph, Op
 from coregraft.rewriter.opset import INTERNAL_OPSET
 from coregraft.rewriter.shapes import classical, contrib, rules, rules_compute, values  # noqa: F401  # register rules
-from coregraft.rewriter.shapes.dim_expr import TooManyTermsError
+from coregraft.rewriter.shapes.dim_expr import TooManyTermsError, doubted, names
 from coregraft.rewriter.shapes.schema import schema_of, schema_types
 from coregraft.rewriter.shapes.site import Site, rule_for
 from coregraft.rewriter.shapes.values import Content
@@ -130,10 +131,26 @@ class Inference:
             if missing:
                 waiting += missing
                 continue
-            kinds = [self.g.tensor_type(i) if i else None for i in op.inputs]
+            kinds = [self._counted(i) if i else None for i in op.inputs]
             results = values.evaluate(op, [contents.get(i) for i in op.inputs], kinds)
             contents.update((o, c) for o, c in zip(op.outputs, results, strict=True) if o)
         return contents[value]
+
+    def _counted(self, value: str) -> TensorType | None:
+        """The type of a tensor whose sizes are taken for numbers: what is not called like an input's may be 0."""
+        kind = self.g.tensor_type(value)
+        if kind is None or kind.static_shape is not None or kind.shape is None:
+            return kind
+        return TensorType(kind.dtype, tuple(doubted(d, self.sure) for d in kind.shape))
+
+    @functools.cached_property
+    def sure(self) -> frozenset[str]:
+        """The names of the dims of the model's inputs."""
+        if self.outer is not None:
+            return self.outer.sure
+        kinds = [self.g.tensor_type(value) for value in self.g.inputs]
+        dims = [d for kind in kinds if kind is not None for d in kind.shape or () if isinstance(d, str)]
+        return frozenset(name for d in dims for name in names(d))
 
     def _followed(self, value: str) -> Op | None:
         """The op from whose operands the content of a value can follow; None when there is none, or too much to do."""

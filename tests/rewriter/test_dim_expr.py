@@ -17,6 +17,7 @@ from coregraft.rewriter.shapes.dim_expr import (
     TooManyTermsError,
     as_dim,
     at_most,
+    doubted,
     evaluate,
     known,
     maximum,
@@ -133,3 +134,18 @@ def test_products_that_double_with_each_factor_are_given_up() -> None:
 def test_names_of_a_formula() -> None:
     assert names("min(512, a.b) + 2*seq") == {"a.b", "seq"}
     assert dim_expr.names("seq") == {"seq"}
+
+
+@pytest.mark.parametrize(("one", "other", "decided"), [
+    ("n", 1, None), (1, "n", True), (0, "n?", True), (1, "n?", None), ("n?", "n? + 1", True), (1, "n + n?", True),
+])  # fmt: skip
+def test_a_name_with_a_question_mark_may_be_nothing(one: Any, other: Any, decided: bool | None) -> None:
+    a, b = (parse(x) if isinstance(x, str) else x for x in (one, other))
+    assert at_most(a, b) is decided
+    assert str(b) == str(other), "it reads back as it was written"
+
+
+def test_doubted_names() -> None:
+    assert doubted("n + 2*m", {"m"}) == "2*m + n?"
+    assert doubted("n?", set()) == "n?" and doubted("n", {"n"}) == "n"
+    assert doubted(3, set()) == 3 and doubted(None, set()) is None and doubted("?", set()) == "?"

@@ -9,17 +9,17 @@ import pytest
 from coregraft.passes.shapes._bounds import bounds
 from coregraft.rewriter.shapes.dim_expr import evaluate
 
-SIZES = {"n": 4, "rows:1": 7}
+SIZES = {"n": 4, "rows:1?": 7}
 
 
 @pytest.mark.parametrize("text", [
-    "n", "3*n + 2", "100 - n", "n - rows:1", "min(n, 3)", "max(n, rows:1)", "max(0, 5 - n)", "min(3, n) + rows:1",
-    "n*rows:1", "(n + 5)//2", "(3 - rows:1)//2", "-2*n + 1", "2*(rows:1//3)",
+    "n", "3*n + 2", "100 - n", "n - rows:1?", "min(n, 3)", "max(n, rows:1?)", "max(0, 5 - n)", "min(3, n) + rows:1?",
+    "n*rows:1?", "(n + 5)//2", "(3 - rows:1?)//2", "-2*n + 1", "2*(rows:1?//3)",
 ])  # fmt: skip
 def test_tight(text: str) -> None:
     found = []
-    for n, m in product(range(SIZES["n"] + 1), range(SIZES["rows:1"] + 1)):
-        value = evaluate(text, {"n": n, "rows:1": m})
+    for n, m in product(range(SIZES["n"] + 1), range(SIZES["rows:1?"] + 1)):
+        value = evaluate(text, {"n": n, "rows:1?": m})
         assert isinstance(value, int)
         found.append(value)
     assert bounds(text, SIZES) == (min(found), max(found))
