@@ -102,4 +102,4 @@ def _undoes(rw: Rewriter, first: str, a: tuple[str, ...], second: str, b: tuple[
     if left is None or right is None:
         return False
     one, other = sorted(left.numpy().ravel().tolist()), sorted(right.numpy().ravel().tolist())
-    return bool(one) and one == other and (one[0] >= 0 or one[-1] < 0)
+    return bool(one) and one == other  # both are axes of the longer shape
