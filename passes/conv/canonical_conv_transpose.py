@@ -74,8 +74,7 @@ class CanonicalConvTranspose(Rule):
 
     def replacement(self, op: OpBuilder, m: Any) -> Any:
         geometry = transposed_geometry(m.conv)
-        if geometry is None:
-            return NoMatch("a length is not known")
+        assert geometry is not None  # where has asked
         begins, ends = geometry.begins, geometry.ends
         attrs = {
             "kernel_shape": geometry.kernel,

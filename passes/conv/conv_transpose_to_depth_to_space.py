@@ -79,8 +79,7 @@ class ConvTransposeToDepthToSpace(Rule):
 
     def replacement(self, op: OpBuilder, m: Any) -> Any:
         g = transposed_geometry(m.conv)
-        if g is None:
-            return NoMatch("a length is not known")
+        assert g is not None  # where has asked
         w = m.w.array()
         rank, block = len(g.kernel), math.prod(g.kernel)
         channels = w.shape[1] * g.group
