@@ -19,7 +19,7 @@ def cond(l: Lifter, op: MilOp) -> None:
     bodies = []
     for block in op.blocks:
         body = l.child()
-        _yield(body, body.run(block))
+        yield_values(body, body.run(block))
         bodies.append(body.graph)
     attrs = dict(zip(("then_branch", "else_branch"), bodies, strict=True))
     l.emit("If", [l.operand(op, "pred")], attrs, [l.out(op, i) for i in range(len(op.outputs))])
@@ -37,11 +37,11 @@ def while_loop(l: Lifter, op: MilOp) -> None:
     slots = [(slot.name, slot.type) for slot in step.inputs]
     following = body.run(step, [body.input(name, kind or TensorType(DType.UNDEFINED)) for name, kind in slots])
     (again,) = body.run(condition, following)
-    _yield(body, [again, *following])
+    yield_values(body, [again, *following])
     l.emit("Loop", [None, first, *start], {"body": body.graph}, [l.out(op, i) for i in range(len(op.outputs))])
 
 
-def _yield(body: Lifter, values: Sequence[str]) -> None:
+def yield_values(body: Lifter, values: Sequence[str]) -> None:
     """Set the outputs of a body; what it does not compute itself, or has given already, as a copy."""
     results: list[str] = []
     for value in values:

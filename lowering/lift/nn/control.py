@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from coregraft.lowering.lift.lift_control import yield_values
 from coregraft.lowering.lift.nn.network import Blob, Layer, reads
 from coregraft.lowering.lift.nn.registry import layers
 from coregraft.rewriter.types import DType, TensorType
 
 if TYPE_CHECKING:
-    from coregraft.lowering.lift.nn.network import Network
+    from coregraft.lowering.lift.lift_control import yield_values
+from coregraft.lowering.lift.nn.network import Network
 
 #: A number closer to 0 than this is false.
 _FALSE = 1e-6
@@ -29,7 +31,7 @@ def branch(n: Network, layer: Layer) -> None:
     written = dict.fromkeys(name for messages in networks for name in _written(messages))
     names = [name for name in written if name in live and all(name in body.blobs for body in bodies)]
     for body in bodies:
-        _yield(body, [body.value(body.blobs[name]) for name in names])
+        yield_values(body.l, [body.value(body.blobs[name]) for name in names])
     condition = _truth(n, layer, n.x(layer))
     results = [n.l.fresh(name) for name in names]
     n.l.emit("If", [condition], {"then_branch": bodies[0].l.graph, "else_branch": bodies[1].l.graph}, results)
@@ -78,7 +80,7 @@ def loop(n: Network, layer: Layer) -> None:
         again = _truth(body, layer, body.read(layer, p.conditionVar))
     else:
         again = body.l.emit("Identity", [body.l.literal(np.bool_(True))])
-    _yield(body, [again, *(body.value(body.blobs[name]) for name in state)])
+    yield_values(body.l, [again, *(body.value(body.blobs[name]) for name in state)])
     results = [n.l.fresh(name) for name in state]
     n.l.emit("Loop", [limit, first, *start], {"body": body.l.graph}, results)
     for name, result, kind in zip(state, results, kinds, strict=True):
@@ -96,16 +98,6 @@ def _written(messages: Sequence[Any]) -> list[str]:
         elif layer.kind == "loop":
             found += [*_written(layer.params.conditionNetwork.layers), *_written(layer.params.bodyNetwork.layers)]
     return found
-
-
-def _yield(body: Network, values: Sequence[str]) -> None:
-    """Set the outputs of a body; what it does not compute itself, or has given already, as a copy."""
-    results: list[str] = []
-    graph = body.l.graph
-    for value in values:
-        own = value in graph and graph.producer(value) is not None and value not in results
-        results.append(value if own else body.l.emit("Identity", [value]))
-    graph.set_outputs(results)
 
 
 def _single(n: Network, layer: Layer, blob: Blob) -> str:

@@ -92,6 +92,25 @@ def test_while_loop_that_ends_on_what_it_computes() -> None:
     agree(build, {"x": X})
 
 
+def test_while_loop_that_turns_its_values_over() -> None:
+    """A turn may yield what it was given, and one value twice."""
+    def build(x: Any) -> Any:
+        def turn(a: Any, b: Any, c: Any, i: Any) -> Any:
+            total = mb.add(x=b, y=c)
+            return b, total, total, mb.add(x=i, y=np.int32(1))
+
+        counts = mb.while_loop(
+            _cond=lambda a, b, c, i: mb.less(x=i, y=np.int32(3)), _body=turn,
+            loop_vars=(x, mb.add(x=x, y=np.float32(1)), x, np.int32(0)),
+        )  # fmt: skip
+        return counts[:3]
+
+    a, b, c = X, X + 1, X
+    for _ in range(3):
+        a, b, c = b, b + c, b + c
+    agree(build, {"x": X}, want=[a, b, c])
+
+
 def test_fp16_is_rounded_within_bodies_too() -> None:
     def build(x: Any) -> Any:
         return mb.while_loop(

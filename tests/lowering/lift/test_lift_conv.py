@@ -155,6 +155,18 @@ def test_transposed_output_shape(extra: int, doubts: int) -> None:
     agree(build, {"x": x}, want=want, doubts=doubts)
 
 
+@pytest.mark.parametrize("size, begin, doubts", [(9, 0, 0), (7, 1, 0), (8, 0, 1), (10, 0, 1)])
+def test_transposed_output_shape_with_same(size: int, begin: int, doubts: int) -> None:
+    """Half of what is too much is cut off each side; which one more is open."""
+    x, w = _draw(1, 2, 4), _draw(2, 3, 3)
+    full = np.zeros((1, 3, 10), np.float32)
+    for i in range(4):
+        full[:, :, i * 2 : i * 2 + 3] += np.einsum("nc,cok->nok", x[:, :, i], w)
+    options = {"weight": w, "pad_type": "same", "strides": [2], "output_shape": [1, 3, size]}
+    want = full[:, :, begin : begin + size]
+    agree(lambda x: mb.conv_transpose(x=x, **options), {"x": x}, want=want, doubts=doubts)
+
+
 def _quantised(kind: str = "linear", **more: Any) -> Any:
     stored = np.arange(54, dtype=np.uint8).reshape(3, 2, 3, 3)
     return stored, lambda x: mb.conv_quantized(x=x, weight=stored, quantization_type=kind, **more)

@@ -40,6 +40,13 @@ def test_gather_by_batch(axis: int, batch: int) -> None:
     agree(lambda x: mb.gather(x=x, indices=indices, axis=axis, batch_dims=batch), {"x": X}, "iOS16", want=want)
 
 
+def test_gather_by_batch_of_indices_of_two_dims_along_a_later_axis() -> None:
+    x = np.arange(2 * 3 * 5 * 4, dtype=np.float32).reshape(2, 3, 5, 4)
+    indices = np.random.default_rng(1).integers(0, 5, (2, 3, 2)).astype(np.int32)
+    want = np.stack([np.take(part, picked, axis=1) for part, picked in zip(x, indices, strict=True)])
+    agree(lambda x: mb.gather(x=x, indices=indices, axis=2, batch_dims=1), {"x": x}, "iOS16", want=want)
+
+
 @pytest.mark.parametrize("target", ["iOS15", "iOS16", "iOS17"])
 def test_negative_indices_are_open_from_ios17(target: str) -> None:
     doubts = int(target == "iOS17")
