@@ -48,8 +48,8 @@ class UnfuseBias(Contrib):
         x = op.Add(need(node, 0), need(node, 1))
         if node.type == "BiasAdd":
             return op.Add(x, need(node, 2))
-        if x.rank is None:
-            return NoMatch("the rank of its input is not known")
+        if not x.rank:
+            return NoMatch("the rank of its input is not known, or it has no axes")
         axis = self.get(node, "axis") % x.rank
         return softmax_from(op, x, axis)
 

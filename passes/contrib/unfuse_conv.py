@@ -50,8 +50,8 @@ class UnfuseConv(Contrib):
     def build(self, op: OpBuilder, node: OpView) -> Any:
         x, w, b, z = need(node, 0), need(node, 1), operand(node, 2), operand(node, 3)
         last = node.type.startswith("Nhwc")
-        if last and (x.rank is None or w.rank is None):
-            return NoMatch("the rank of its input or weights is not known")
+        if last and ((x.rank or 0) < 3 or (w.rank or 0) < 3):
+            return NoMatch("its input or weights are not known to have three axes or more")
         if node.type == "NhwcConv" and not self._is_plain(node):
             w = channels_first(op, w)
         y = op.Conv(channels_first(op, x) if last else x, w, b, **self.kept(node, *_CONV))

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from coregraft.passes.contrib._base import Contrib, ms
 from coregraft.passes.decompose._base import need, operand
-from coregraft.rewriter.passes import Equivalence, OpBuilder, OpView
+from coregraft.rewriter.passes import Equivalence, NoMatch, OpBuilder, OpView
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,8 @@ class UnfuseGelu(Contrib):
         bias = operand(node, 2 if node.type == "GemmFastGelu" else 1)
         x = x if bias is None else op.Add(x, bias)
         if node.type == "BiasSplitGelu":
+            if x.rank == 0:
+                return NoMatch("it has no axis to split")
             left, right = op.Split(x, axis=-1, num_outputs=2, _outputs=2)
             return op.Mul(left, op.Gelu(right))
         return op.Gelu(x, approximate="tanh" if "Fast" in node.type else "none")

@@ -45,6 +45,6 @@ class UnfuseNhwcMaxPool(Contrib):
 
     def build(self, op: OpBuilder, node: OpView) -> Any:
         x = need(node, 0)
-        if x.rank is None:
-            return NoMatch("the rank of its input is not known")
+        if (x.rank or 0) < 3 or not self.get(node, "kernel_shape"):
+            return NoMatch("its input is not known to have three axes or more, or it has no window")
         return channels_last(op, op.MaxPool(channels_first(op, x), **self.kept(node, *_POOL)))

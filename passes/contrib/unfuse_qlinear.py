@@ -86,8 +86,10 @@ class UnfuseQlinear(Contrib):
         values = [dequantized(op, need(node, i), need(node, i + 1), operand(node, i + 2)) for i in starts]
         y = self._float(op, node, values)
         dtype = need(node, first).dtype
-        if isinstance(y, NoMatch) or dtype is None:
-            return y or NoMatch("the element type of its input is not known")
+        if isinstance(y, NoMatch):
+            return y
+        if dtype is None:
+            return NoMatch("the element type of its input is not known")
         return quantized(op, y, y_scale, y_zero, dtype)
 
     def _float(self, op: OpBuilder, node: OpView, values: list[ValueView]) -> Any:
@@ -100,8 +102,8 @@ class UnfuseQlinear(Contrib):
             return op.Sigmoid(x)
         if kind == "LeakyRelu":
             return op.LeakyRelu(x, alpha=float(self.get(node, "alpha")))
-        if x.rank is None:
-            return NoMatch("the rank of its input is not known")
+        if not x.rank:
+            return NoMatch("the rank of its input is not known, or it has no axes")
         if kind == "ReduceMean":
             axes = ints(op, self.get(node, "axes") or range(x.rank))
             return op.ReduceMean(x, axes, keepdims=self.get(node, "keepdims"))
@@ -109,6 +111,8 @@ class UnfuseQlinear(Contrib):
             axis = -1 if self.get(node, "axis") is None else self.get(node, "axis")
             old = self.get(node, "opset") < 13
             return softmax_from(op, x, axis % x.rank) if old else op.Softmax(x, axis=axis)
+        if x.rank < 3 or not ("Global" in kind or self.get(node, "kernel_shape")):
+            return NoMatch("its input has {} axes, or it has no window", x.rank)
         last = bool(self.get(node, "channels_last"))
         x = channels_first(op, x) if last else x
         y = op.GlobalAveragePool(x) if "Global" in kind else op.AveragePool(x, **self.kept(node, *_POOL))
@@ -118,6 +122,8 @@ class UnfuseQlinear(Contrib):
         wrong = one_scale(*(v for i, v in enumerate(node.inputs) if i < 2 or i % 3 != 2))
         if wrong is not None:
             return wrong
+        if self.get(node, "axis") is None:
+            return NoMatch("it has no axis")
         starts = range(2, len(node.inputs), 3)
         values = [dequantized(op, need(node, i), need(node, i + 1), operand(node, i + 2)) for i in starts]
         dtype = need(node, 1).dtype

@@ -15,6 +15,14 @@ from coregraft.rewriter.target import Target
 from coregraft.rewriter.types import Array
 
 
+class MissingOperandError(Exception):
+    """An op lacks an operand that it cannot do without; only ops of domains without schemas get as far as that."""
+
+    def __init__(self, index: int) -> None:
+        super().__init__(index)
+        self.index = index
+
+
 @dataclass(frozen=True)
 class Decomposition(Rule):
     """A rule that replaces one op, whatever is around it, by the values that :meth:`build` returns.
@@ -22,9 +30,11 @@ class Decomposition(Rule):
     Class attributes:
         roots: the op types it takes apart.
         when_unsupported: only fire where the target has no lowering for the op as it stands; else fire always.
+        ranks: those that the first operand may have, where it is known; an op with any other is declined.
     """
 
     when_unsupported: ClassVar[bool] = False
+    ranks: ClassVar[range] = range(65)
 
     def build(self, op: OpBuilder, node: OpView) -> Any:
         """The values of the outputs to replace, in order; or a :class:`NoMatch` (what was built is undone)."""
@@ -47,10 +57,19 @@ class Decomposition(Rule):
         node = OpView(rw.graph, op_id)
         if not self.wanted(node, rw.target):
             return NoMatch("{} has a lowering for {}", rw.target, node.label)
+        first = operand(node, 0)
+        if first is not None and first.rank is not None and first.rank not in self.ranks:
+            return NoMatch("its first operand has {} axes", first.rank)
         rw.at((op_id,), type(self).__name__)
         outputs = [node.op.outputs[i] for i in self.replaced(node)]
-        result = rw.commit((op_id,), outputs, lambda: self.build(OpBuilder(rw), node))
+        result = rw.commit((op_id,), outputs, lambda: self._built(OpBuilder(rw), node))
         return result if isinstance(result, NoMatch) else True
+
+    def _built(self, op: OpBuilder, node: OpView) -> Any:
+        try:
+            return self.build(op, node)
+        except MissingOperandError as error:
+            return NoMatch("it has no operand {}", error.index)
 
 
 def operand(node: OpView, index: int) -> ValueView | None:
@@ -60,9 +79,14 @@ def operand(node: OpView, index: int) -> ValueView | None:
 
 
 def need(node: OpView, index: int) -> ValueView:
-    """Operand ``index``, which the op's schema requires."""
+    """Operand ``index``, which the op cannot do without.
+
+    Raises:
+        MissingOperandError: it is not there; the rule declines.
+    """
     found = operand(node, index)
-    assert found is not None, f"{node.label} has no operand {index}"
+    if found is None:
+        raise MissingOperandError(index)
     return found
 
 

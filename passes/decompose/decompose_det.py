@@ -46,6 +46,7 @@ class DecomposeDet(Decomposition):
     equivalence: ClassVar[Equivalence] = Equivalence.REASSOCIATING
     roots: ClassVar[tuple[str, ...]] = ("Det",)
     when_unsupported: ClassVar[bool] = True
+    ranks: ClassVar[range] = range(2, 65)
 
     def build(self, op: OpBuilder, node: OpView) -> Any:
         x = need(node, 0)

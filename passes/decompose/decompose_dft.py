@@ -56,6 +56,7 @@ class DecomposeDft(Decomposition):
     equivalence: ClassVar[Equivalence] = Equivalence.REASSOCIATING
     roots: ClassVar[tuple[str, ...]] = ("DFT",)
     when_unsupported: ClassVar[bool] = True
+    ranks: ClassVar[range] = range(2, 65)
     max_length: int = 2048
 
     def build(self, op: OpBuilder, node: OpView) -> Any:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from coregraft.passes.decompose._base import Decomposition, need, scalar
-from coregraft.rewriter.passes import Equivalence, OpBuilder, OpView
+from coregraft.rewriter.passes import Equivalence, NoMatch, OpBuilder, OpView
 from coregraft.rewriter.types import DType
 
 
@@ -45,6 +45,8 @@ class DecomposeDynamicQuantizeLinear(Decomposition):
 
     def build(self, op: OpBuilder, node: OpView) -> Any:
         x = need(node, 0)
+        if x.dtype is None:
+            return NoMatch("the type of the input is not known")
         zero, one, top = (scalar(op, v, x) for v in (0, 1, 255))
         low = op.Min(op.ReduceMin(x, keepdims=0), zero)
         high = op.Max(op.ReduceMax(x, keepdims=0), zero)

@@ -54,6 +54,7 @@ class DecomposeGridSample(Decomposition):
     code: ClassVar[str] = "CG424"
     equivalence: ClassVar[Equivalence] = Equivalence.REASSOCIATING
     roots: ClassVar[tuple[str, ...]] = ("GridSample",)
+    ranks: ClassVar[range] = range(4, 6)
 
     def wanted(self, node: OpView, target: Target) -> bool:
         native = node.attr("mode") == "linear" and need(node, 0).rank == 4 and target.supports(node.op)

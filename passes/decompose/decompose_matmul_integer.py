@@ -48,8 +48,8 @@ class DecomposeMatmulInteger(Decomposition):
 
     def build(self, op: OpBuilder, node: OpView) -> Any:
         a, b, a_zero = need(node, 0), need(node, 1), operand(node, 2)
-        if a.shape is None or b.shape is None or a.dtype is None or (a_zero is not None and a_zero.shape is None):
-            return NoMatch("the rank of an operand is not known")
+        if a.shape is None or not b.shape or a.dtype is None or (a_zero is not None and a_zero.shape is None):
+            return NoMatch("the rank of an operand is not known, or it has no axes")
         left = centred(op, node, 0, 2, _row_shape(None if a_zero is None else a_zero.shape))
         reached, inner = reach(node, 0, 2), max(len(b.shape) - 2, 0)
         if b.is_const and not computed(node, 3):

@@ -50,6 +50,7 @@ class DecomposeMaxRoiPool(Decomposition):
     equivalence: ClassVar[Equivalence] = Equivalence.BIT_EXACT
     roots: ClassVar[tuple[str, ...]] = ("MaxRoiPool",)
     when_unsupported: ClassVar[bool] = True
+    ranks: ClassVar[range] = range(4, 5)
     max_elements: int = 1 << 26
 
     def build(self, op: OpBuilder, node: OpView) -> Any:

@@ -52,6 +52,8 @@ class DecomposeMaxUnpool(Decomposition):
         if shape is None or x.dtype is None:
             return NoMatch("the shape of the input is not known")
         kernel = node.attr("kernel_shape")
+        if len(shape) != len(kernel) + 2:
+            return NoMatch("its input has {} axes, and its window {}", len(shape), len(kernel))
         strides, pads = node.attr("strides") or (1,) * len(kernel), node.attr("pads") or (0,) * (2 * len(kernel))
         sizes = [
             (n - 1) * s - (b + e) + k

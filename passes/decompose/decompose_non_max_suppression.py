@@ -105,7 +105,7 @@ def select(
     """
     boxes, scores, limit, overlap, least = operands
     assert boxes is not None and scores is not None
-    if boxes.static_shape is None or scores.static_shape is None:
+    if boxes.static_shape is None or scores.static_shape is None or (boxes.rank, scores.rank) != (3, 3):
         return NoMatch("the number of boxes is not known")
     images, classes, count = scores.static_shape
     bounds = [count, *([] if kept is None else [kept])]
@@ -135,7 +135,6 @@ class _Suppression:
         sides: top, bottom, left and right of each box, and its area: [images, 1, boxes] each.
         flat: the same as vectors, to fetch from.
         first: where in the vectors the boxes of each image begin, int64 [images, 1, 1].
-        numbers: of the boxes, int64 [boxes].
         most: the overlap from which on a box is dropped, [1].
     """
 
@@ -143,7 +142,6 @@ class _Suppression:
     sides: Sequence[Any]
     flat: Sequence[Any]
     first: Any
-    numbers: Any
     most: Any
 
     @classmethod
@@ -162,7 +160,7 @@ class _Suppression:
         sides = [*sides, op.Mul(op.Sub(sides[1], sides[0]), op.Sub(sides[3], sides[2]))]
         return cls(
             left, sides, [op.Reshape(side, ints(op, [-1])) for side in sides],
-            op.const(np.arange(0, images * count, count, dtype=np.int64).reshape(images, 1, 1)), count_up(op, count),
+            op.const(np.arange(0, images * count, count, dtype=np.int64).reshape(images, 1, 1)),
             op.const(np.zeros(1, np.float32)) if overlap is None else op.Reshape(overlap, ints(op, [1])),
         )  # fmt: skip
 
@@ -170,13 +168,14 @@ class _Suppression:
         """The boxes picked, int64 [images, classes, steps], and whether each is one: what is not is some box all the
         same."""
         left, picked, there = self.left, [], []
+        numbers = count_up(op, left.static_shape[2])
         while True:
             at, is_box = _best(op, left)
             picked.append(at)
             there.append(op.Cast(is_box, to=int(DType.INT32)))
             if len(picked) == steps:
                 break
-            left = self.following(op, left, at)
+            left = self.following(op, left, at, numbers)
         flags = _joined(op, there)
         return _joined(op, picked), op.Cast(flags, to=int(DType.BOOL))
 
@@ -192,7 +191,7 @@ class _Suppression:
 
     def _body(self, op: OpBuilder, stem: str, steps: int) -> Graph:
         """One step as the body of a loop: what is left and what was picked, before and after."""
-        step = op.body(stem, (*self.sides, *self.flat, self.first, self.numbers, self.most))
+        step = op.body(stem, (*self.sides, *self.flat, self.first, self.most))
         turn = step.input("turn", TensorType(DType.INT64, ()))
         step.input("holds", TensorType(DType.BOOL, ()))
         shape = self.left.static_shape
@@ -201,12 +200,12 @@ class _Suppression:
         at, is_box = _best(step, left)
         here = step.Equal(count_up(step, steps), turn)
         picked = step.Where(step.And(here, is_box), at, picked)
-        left = self.following(step, left, at)
+        left = self.following(step, left, at, count_up(step, shape[2]))
         step.graph.set_outputs([v.name for v in (_any_left(step, left), left, picked)])
         return step.graph
 
-    def following(self, op: OpBuilder, left: Any, at: Any) -> Any:
-        """The scores left after box ``at`` of each class has been picked."""
+    def following(self, op: OpBuilder, left: Any, at: Any, numbers: Any) -> Any:
+        """The scores left after box ``at`` of each class has been picked; ``numbers`` are those of the boxes."""
         flat = op.Add(at, self.first)
         top, bottom, first, last, area = (op.Gather(values, flat, axis=0) for values in self.flat)
         zero = _constant(op, 0)
@@ -214,7 +213,7 @@ class _Suppression:
         width = op.Sub(op.Min(self.sides[3], last), op.Max(self.sides[2], first))
         common = op.Mul(op.Max(height, zero), op.Max(width, zero))
         union = op.Max(op.Sub(op.Add(self.sides[4], area), common), _constant(op, _TINY))
-        gone = op.Or(op.Equal(self.numbers, at), op.Greater(op.Div(common, union), self.most))
+        gone = op.Or(op.Equal(numbers, at), op.Greater(op.Div(common, union), self.most))
         return op.Where(gone, _constant(op, _GONE), left)
 
 

@@ -51,6 +51,7 @@ class DecomposeRoiAlign(Decomposition):
     code: ClassVar[str] = "CG424"
     equivalence: ClassVar[Equivalence] = Equivalence.REASSOCIATING
     roots: ClassVar[tuple[str, ...]] = ("RoiAlign",)
+    ranks: ClassVar[range] = range(4, 5)
     when_unsupported: ClassVar[bool] = True
     largest_region: float = 2.0
 

@@ -110,7 +110,7 @@ def _concat(op: OpBuilder, node: OpView, elements: list[ValueView]) -> Any:
 
 def _split(op: OpBuilder, node: OpView) -> Any:
     x = need(node, 0)
-    if x.shape is None or computed(node, 1):
+    if not x.shape or computed(node, 1):
         return NoMatch("the sizes of the parts are computed at run time, or the rank of the input is not known")
     axis, given = node.attr("axis") % len(x.shape), constant(node, 1)
     size = x.shape[axis]

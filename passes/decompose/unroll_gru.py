@@ -51,6 +51,7 @@ class UnrollGru(Decomposition):
     code: ClassVar[str] = "CG417"
     equivalence: ClassVar[Equivalence] = Equivalence.REASSOCIATING
     roots: ClassVar[tuple[str, ...]] = ("GRU",)
+    ranks: ClassVar[range] = range(3, 4)
     max_steps: int = 64
 
     def wanted(self, node: OpView, target: Target) -> bool:

@@ -50,6 +50,7 @@ class UnrollLstm(Decomposition):
     code: ClassVar[str] = "CG417"
     equivalence: ClassVar[Equivalence] = Equivalence.REASSOCIATING
     roots: ClassVar[tuple[str, ...]] = ("LSTM",)
+    ranks: ClassVar[range] = range(3, 4)
     max_steps: int = 64
 
     def wanted(self, node: OpView, target: Target) -> bool:

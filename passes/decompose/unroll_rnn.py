@@ -49,6 +49,7 @@ class UnrollRnn(Decomposition):
     code: ClassVar[str] = "CG417"
     equivalence: ClassVar[Equivalence] = Equivalence.REASSOCIATING
     roots: ClassVar[tuple[str, ...]] = ("RNN",)
+    ranks: ClassVar[range] = range(3, 4)
     max_steps: int = 64
 
     def wanted(self, node: OpView, target: Target) -> bool:

@@ -120,7 +120,7 @@ class Padding:
     def of(op: OpBuilder, node: OpView) -> Padding | None:
         """What the operands of a Pad say; None where the rank or the number of pads is not known."""
         x, pads, axes = need(node, 0), need(node, 1), operand(node, 3)
-        if x.shape is None or pads.static_shape is None or x.dtype is None:
+        if x.shape is None or not pads.static_shape or x.dtype is None:
             return None
         rank, count = len(x.shape), pads.static_shape[0] // 2
         halves = [op.Slice(pads, ints(op, [i * count]), ints(op, [i * count + count])) for i in range(2)]

@@ -212,7 +212,7 @@ def _concat(site: Site) -> Types | None:
 @rule("Split", since=2)
 def _split(site: Site) -> Types | None:
     shape, count = site.shape(0), len(site.op.outputs)
-    if shape is None:
+    if not shape:
         return [tensor(site.dtype(0), None)] * count
     axis = axis_of(attr(site.op, "axis"), len(shape))
     sizes: Sequence[Known] | None = site.op.attrs.get("split")

@@ -57,7 +57,7 @@ def _nhwc_conv(site: Site) -> Types | None:
 @rule("com.microsoft::NhwcMaxPool")
 def _nhwc_pool(site: Site) -> Types | None:
     x = site.shape(0)
-    if x is None or len(x) < 3:
+    if x is None or len(x) < 3 or "kernel_shape" not in site.op.attrs:
         return None
     return [tensor(site.dtype(0), [x[0], *windowed(site.op, x[1:-1], list(site.op.attrs["kernel_shape"])), x[-1]])]
 

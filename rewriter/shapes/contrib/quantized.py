@@ -32,7 +32,7 @@ def _concat(site: Site) -> Types | None:
 @rule("com.microsoft::QLinearAveragePool", "com.microsoft::QLinearGlobalAveragePool")
 def _pool(site: Site) -> Types | None:
     x, last = site.shape(0), setting(site.op, "channels_last", 0)
-    if x is None or len(x) < 3:
+    if x is None or len(x) < 3 or not ("Global" in site.op.type or "kernel_shape" in site.op.attrs):
         return None
     first = moved(x, "first") if last else list(x)
     if "Global" in site.op.type:
@@ -75,7 +75,7 @@ def _matmul(site: Site) -> Types | None:
 @rule("com.microsoft::MatMulNBits", "com.microsoft::MatMulBnb4")
 def _packed(site: Site) -> Types | None:
     x = site.shape(0)
-    return [tensor(site.dtype(0), None if not x else [*x[:-1], site.op.attrs["N"]])]
+    return [tensor(site.dtype(0), None if not x else [*x[:-1], site.op.attrs.get("N")])]
 
 
 @rule("com.microsoft::GatherBlockQuantized")
