@@ -142,7 +142,7 @@ def test_a_search_for_passes_that_finds_none_says_so() -> None:
 
 def test_dims() -> None:
     assert parse_dims(["n=2", "a=b=3", "n=2"]) == {"n": 2, "a=b": 3}
-    assert parse_dims(["n=1"]) == {"n": 1}
+    assert parse_dims(["n=1", "m=" + "9" * 18]) == {"n": 1, "m": 10**18 - 1}
     for text in ("n", "=2", "n=", "n=0", "n=-1", "n=1.5", "n=" + "9" * 5000):
         with pytest.raises(CoregraftError, match="dim-syntax") as caught:
             parse_dims([text])

@@ -52,6 +52,7 @@ def test_a_wrong_package(other: Path, package: Path) -> None:
     assert result.exit_code == 1
     assert "WRONG" in result.output
     assert 'first layer out of tolerance: Softmax "two"' in result.output
+    assert result.output.count('Softmax "two"') == 2 and 'Neg "three"' in result.output, "drift of layers"
 
 
 def test_json(other: Path, package: Path) -> None:

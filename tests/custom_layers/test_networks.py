@@ -145,6 +145,13 @@ def test_owned_ops_become_layers_whatever_passes_would_make_of_them(tmp_path: Pa
     np.testing.assert_allclose(found, np.maximum(soft * np.clip(soft / 6 + 0.5, 0, 1), 0), rtol=1e-5)
 
 
+def test_what_an_owned_op_makes_is_typed_by_the_content_of_its_operands() -> None:
+    text = "opset 17\ninput x: float[2,6]\na = Reshape(x, [3,4])\nb = Softmax(a, axis=1)\ny = Relu(b)\noutput y\n"
+    done = convert(parse(text), format="neuralnetwork", own=["Reshape"])
+    assert done.report.fallbacks[0]["class"] == "OnnxReshape"
+    assert [f.shape for f in done.report.outputs] == [(3, 4)]
+
+
 def test_owning_needs_an_op_and_a_format() -> None:
     g = parse("opset 17\ninput x: float[2]\ny = Relu(x)\noutput y\n")
     for options, code in (

@@ -72,6 +72,17 @@ def test_an_op_that_the_app_is_to_run_is_an_island_in_its_own_name(tmp_path: Pat
     np.testing.assert_allclose(PartsRunner(path).run(feeds)["y"], case.truth(feeds)["y"], rtol=1e-5)
 
 
+def test_a_cut_at_what_a_cast_of_the_model_makes(tmp_path: Path) -> None:
+    text = "g (float[2,8] x) => (float[2,8] y) { i = Cast <to=6> (x) f = Cast <to=1> (i) y = Add(f, x) }"
+    case = models.Case("cast", text)
+    for precision in ("fp32", "fp16"):
+        done = cut(case.standard(), at=["i"], precision=precision)
+        assert dict(done.cut.crossing) == {"i": 64}
+        (path,) = done.save(tmp_path / f"{precision}.parts")
+        feeds = case.feeds()
+        np.testing.assert_allclose(PartsRunner(path).run(feeds)["y"], case.truth(feeds)["y"], rtol=2e-3)
+
+
 RESIDUAL_OF_HALF = """g (float[2,8] x, float[8,8] w) => (float[2,8] y) {
     a = MatMul(x, w) b = Relu(a) c = Sin(b) d = Add(c, b) y = MatMul(d, w) }"""
 

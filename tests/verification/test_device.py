@@ -70,3 +70,21 @@ def test_unknown_and_unavailable_devices(package: Path, monkeypatch: pytest.Monk
     with pytest.raises(CoregraftError) as caught:
         device.predict(package, [{"x": np.zeros((2, 3), np.float32)}], "cpu")
     assert caught.value.code == "device-unavailable"
+
+
+@pytest.mark.parametrize(("format", "suffix"), [("mlprogram", ".mlpackage"), ("neuralnetwork", ".mlmodel")])
+def test_what_needs_the_app_s_classes_runs_on_no_device(
+    format: str, suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "platform", "darwin")
+    monkeypatch.setattr(device, "predict", lambda *_: pytest.fail("it has begun"))
+    g = parse("opset com.acme 1\ninput x: float[2,3]\na: float[2,3] = com.acme.Op(x)\ny = Mul(a, 2.0)\noutput y\n")
+    (package, *_) = cg.convert(g, format=format).save(tmp_path / f"m{suffix}")
+    assert verify_code(g, package, ["ane"]) == "device-unavailable"
+    assert verify_code(g, package, []) == "reference-missing"
+
+
+def verify_code(g: cg.Graph, package: Path, devices: list[str]) -> str:
+    with pytest.raises(CoregraftError) as caught:
+        verify(g, package, devices=devices)
+    return caught.value.code
