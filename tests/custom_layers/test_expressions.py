@@ -97,7 +97,8 @@ def test_numpy_and_swift_agree(text: str, x: float, w: float) -> None:
     ("text", "why"),
     [
         ("x +", "not an expression"), ("y", "unknown"), ("__import__('os')", "not something"), ("x.T", "not something"),
-        ("nosuch(x)", "not something"), ("open('f')", "not something"), ("(lambda: x)()", "not something"), ("x[0]", "not something"),
+        ("nosuch(x)", "not something"), ("open('f')", "not something"),
+        ("(lambda: x)()", "not something"), ("x[0]", "not something"),
         ("exp(x, w)", "arguments"), ("max(x)", "arguments"), ("x > 0", "gives a bool"), ("x + (x > 0)", "mixes"),
         ("where(x, x, w)", "mixes"), ("flag + 1", "mixes"), ("True", "not a number"), ("'s'", "not something"),
         ("2 ** 999 * 1e999", "too large"), ("99999999999", "too large"), ("x < w < 1", "not something"),
