@@ -120,7 +120,7 @@ assert "coremltools" not in sys.modules
 
 
 #: Lines of the engine proper; to raise one is a decision of its own. Files and shapes have folders, and budgets, too.
-ENGINE_BUDGET = {"rewriter": 4180, "rewriter/onnx_io": 2450, "rewriter/shapes": 2220, "rewriter/shapes/contrib": 380}
+ENGINE_BUDGET = {"rewriter": 4180, "rewriter/onnx_io": 2450, "rewriter/shapes": 2240, "rewriter/shapes/contrib": 380}
 
 
 @pytest.mark.parametrize("folder", sorted(ENGINE_BUDGET))
