@@ -146,6 +146,8 @@ class _Carrier:
 
     def _is_read(self, value: str) -> bool:
         """Whether an output, or an op that was not carried, reads a value."""
+        if value not in self.g:  # an optional result of an op: gone with what replaced the op, as nobody read it
+            return False
         return bool(self.g.public_names(value)) or not set(self.g.users(value)) <= set(self.carried)
 
 
