@@ -57,9 +57,8 @@ class UnfuseDynamicLstm(Contrib):
             return NoMatch("its weights, or their scales, are computed at run time")
         w, r = (op.const(np.ascontiguousarray(x)) for x in weights if x is not None)
         rest = [operand(node, i) for i in range(3, 8)]
-        given = {k: v for k, v in self.kept(node, *_LSTM).items() if k != "input_forget" or v}
         outputs = len(node.op.outputs)
-        made = op.LSTM(operand(node, 0), w, r, *rest, _outputs=outputs, **given)
+        made = op.LSTM(operand(node, 0), w, r, *rest, _outputs=outputs, **self.kept(node, *_LSTM))
         results = made if outputs > 1 else (made,)
         return tuple(results[i] for i, name in enumerate(node.op.outputs) if name)
 

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 
 from coregraft.passes.contrib.decompose_crop_and_resize import DecomposeCropAndResize
-from coregraft.passes.contrib.decompose_inverse import DecomposeInverse
 from coregraft.passes.contrib.unfuse_conv_transpose_pads import UnfuseConvTransposePads
 from coregraft.passes.contrib.unfuse_dynamic_lstm import UnfuseDynamicLstm
 from coregraft.passes.contrib.unfuse_gather_block_quantized import UnfuseGatherBlockQuantized
@@ -138,6 +137,30 @@ def test_reduce_mean(harness: Any) -> None:
         np.testing.assert_array_equal(got, np.clip(np.round(mean / 0.01) + 9, 0, 255))
 
 
+def test_reduce_mean_of_everything(harness: Any) -> None:
+    operands = [q(2, 3, 4), k(0.02), k(5, np.uint8), k(0.01), k(9, np.uint8)]
+    g, feeds = harness.graph("QLinearReduceMean", operands, domain=MS)
+    (got,) = harness.run(harness.rewrite(UnfuseQlinear(), g).after, feeds)
+    mean = ((feeds["x0"].astype(np.float64) - 5) * 0.02).mean(keepdims=True)
+    np.testing.assert_array_equal(got, np.clip(np.round(mean / 0.01) + 9, 0, 255))
+
+
+@pytest.mark.parametrize("index", [0, 3, 6, 7])
+def test_parts_with_a_scale_for_each_channel_are_refused(harness: Any, index: int) -> None:
+    """Scales and zero points of the result and of each part; the parts themselves have more elements than one."""
+    parts = [(q(2, 1), k(0.02), k(5, np.uint8)), (q(2, 1, seed=1), k(0.01), k(1, np.uint8))]
+    operands = [k(0.03), k(7, np.uint8), *(v for p in parts for v in p)]
+    operands[index] = Const.of(np.ones(3, operands[index].dtype.numpy))
+    g, _ = harness.graph("QLinearConcat", operands, domain=MS, axis=1)
+    harness.declines(UnfuseQlinear(), g, "not a single scale")
+
+
+def test_what_is_wrong_with_the_float_op_is_told(harness: Any) -> None:
+    operands = [np.array(3, np.uint8), k(0.02), k(5, np.uint8), k(0.01), k(9, np.uint8)]
+    g, _ = harness.graph("QLinearSoftmax", operands, domain=MS, axis=0)
+    harness.declines(UnfuseQlinear(), g, "it has no axes")
+
+
 def test_a_scale_for_each_channel_is_refused(harness: Any) -> None:
     operands = [q(2, 3), Const.of(f(3)), k(5, np.uint8), q(2, 3), k(0.1), k(0, np.uint8), k(0.1), k(0, np.uint8)]
     g, _ = harness.graph("QLinearAdd", operands, domain=MS)
@@ -253,14 +276,23 @@ def test_mat_mul_n_bits_of_reordered_features(harness: Any, order: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("operand", "reason"), [("weights", "computed at run time"), ("g_idx", "g_idx beside zero points")]
+    ("operand", "reason"),
+    [
+        *((name, "computed at run time") for name in ("weights", "scales", "zeros")),
+        ("g_idx", "g_idx beside zero points"),
+        ("bits", "3 bits in blocks of 16"),
+    ],
 )
 def test_what_mat_mul_n_bits_may_not_have(harness: Any, operand: str, reason: str) -> None:
     weights = q(6, 2, 8)
-    operands: list[Any] = [f(2, 32), weights if operand == "weights" else Const.of(weights), Const.of(f(12))]
+    operands: list[Any] = [f(2, 32), weights if operand == "weights" else Const.of(weights)]
+    operands.append(f(12) if operand == "scales" else Const.of(f(12)))
+    if operand == "zeros":
+        operands.append(q(6, 1))
     if operand == "g_idx":
         operands += [Const.of(q(6, 1)), Const.of(np.zeros(32, np.int32))]
-    g, _ = harness.graph("MatMulNBits", operands, domain=MS, K=32, N=6, bits=4, block_size=16)
+    bits = 3 if operand == "bits" else 4
+    g, _ = harness.graph("MatMulNBits", operands, domain=MS, K=32, N=6, bits=bits, block_size=16)
     harness.declines(UnfuseMatMulNBits(), g, reason)
 
 
@@ -269,6 +301,33 @@ def test_mat_mul_bnb4(harness: Any, kind: int) -> None:
     operands = [f(2, 32), Const.of(q(32 * 6 // 2)), Const.of(np.abs(f(12)))]
     g, feeds = harness.graph("MatMulBnb4", operands, domain=MS, K=32, N=6, block_size=16, quant_type=kind)
     harness.same(UnfuseMatMulBnb4(), g, feeds, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("attrs", "computed", "reason"),
+    [
+        ({"transB": 0}, (), "weights are not transposed"),
+        ({"training_mode": 1}, (), "for training"),
+        ({"quant_type": 2}, (), "neither FP4 nor NF4"),
+        ({}, (1,), "computed at run time"),
+        ({}, (2,), "computed at run time"),
+    ],
+)
+def test_what_mat_mul_bnb4_may_not_have(
+    harness: Any, attrs: dict[str, Any], computed: tuple[int, ...], reason: str
+) -> None:
+    arrays = [f(2, 32), q(32 * 6 // 2), np.abs(f(12))]
+    operands = [v if i in (0, *computed) else Const.of(v) for i, v in enumerate(arrays)]
+    given = {"K": 32, "N": 6, "block_size": 16, "quant_type": 0, **attrs}
+    g, _ = harness.graph("MatMulBnb4", operands, domain=MS, **given)
+    harness.declines(UnfuseMatMulBnb4(), g, reason)
+
+
+@pytest.mark.parametrize(("ids", "tested"), [([-7, 6], False), ([-8, 0], True), ([0, 7], True)])
+def test_only_ids_outside_of_the_table_are_tested(harness: Any, ids: list[int], tested: bool) -> None:
+    operands = [Const.of(q(7, 32)), Const.of(np.array(ids, np.int64)), Const.of(np.abs(f(7, 2)))]
+    g, feeds = harness.graph("GatherBlockQuantized", operands, domain=MS, bits=8, block_size=16)
+    assert ("Where" in harness.same(UnfuseGatherBlockQuantized(), g, feeds).types) is tested
 
 
 @pytest.mark.parametrize("bits", [2, 4, 8])
@@ -312,18 +371,6 @@ def test_nhwc_max_pool(harness: Any, dtype: Any, attrs: dict[str, Any]) -> None:
     g, feeds = harness.graph("NhwcMaxPool", [q(1, 7, 6, 3, dtype=dtype)], domain=MS, kernel_shape=(2, 2), **attrs)
     harness.same(UnfuseNhwcMaxPool(), g, feeds)
     assert g.tensor_type("y0").shape == harness.run(g, feeds)[0].shape
-
-
-@pytest.mark.parametrize("shape", [(1, 1), (2, 2), (3, 3), (2, 3, 4, 4)])
-def test_inverse(harness: Any, shape: tuple[int, ...]) -> None:
-    x = f(*shape) + 3 * np.eye(shape[-1], dtype=np.float32)
-    g, feeds = harness.graph("Inverse", [x], domain=MS)
-    harness.same(DecomposeInverse(), g, feeds, rtol=1e-4, atol=1e-5)
-
-
-def test_a_large_inverse_is_refused(harness: Any) -> None:
-    g, _ = harness.graph("Inverse", [f(5, 5)], domain=MS)
-    harness.declines(DecomposeInverse(), g, "at most 4x4")
 
 
 @pytest.mark.parametrize("mode", ["bilinear", "nearest"])

@@ -55,6 +55,14 @@ def test_weights_computed_at_run_time(harness: Any, channels: int, parts: int, z
     assert harness.same(RULE, g, feeds).types.count("Conv") == parts
 
 
+@pytest.mark.parametrize("zero", [0, 200])
+def test_constant_weights_with_a_zero_point_computed_at_run_time(harness: Any, zero: int) -> None:
+    """Each term is then at most 255 * 255, whatever the weights are: 300 of them no longer fit in one part."""
+    x, w = np.full((1, 300, 2, 2), 255, np.uint8), np.full((2, 300, 1, 1), 3, np.uint8)
+    g, feeds = harness.graph("ConvInteger", [x, Const.of(w), np.array(0, np.uint8), np.array(zero, np.uint8)])
+    assert harness.same(RULE, g, feeds).types.count("Conv") == 2
+
+
 def test_sums_that_are_too_long(harness: Any) -> None:
     x, w = np.zeros((1, 5000, 3, 3), np.uint8), np.zeros((1, 5000, 3, 3), np.uint8)
     g, _ = harness.graph("ConvInteger", [x, w])

@@ -9,11 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from coregraft.passes.decompose import _einsum
 from coregraft.passes.decompose.decompose_einsum import DecomposeEinsum
 from coregraft.rewriter.types import Const
 
 RULE = DecomposeEinsum()
-SIZES = {"a": 2, "b": 3, "c": 4, "d": 5, "i": 3, "j": 2}
+SIZES = {"a": 2, "b": 3, "c": 4, "d": 5, "i": 3, "j": 2, "k": 2}
 
 
 def arrays(equation: str, seed: int = 0) -> list[np.ndarray[Any, Any]]:
@@ -95,6 +96,51 @@ def test_axes_of_size_one_broadcast(harness: Any, equation: str, shapes: list[tu
     g, feeds = harness.graph("Einsum", xs, equation=equation)
     after = harness.rewrite(RULE, g).after
     np.testing.assert_allclose(harness.run(after, feeds)[0], np.einsum(equation, *xs), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("equation", "constant", "types"),
+    [
+        # Of two products in a row the last is laid out as the result is, or its own result is transposed.
+        ("ab,bc,cd->da", (), ["MatMul", "MatMul", "Transpose"]),
+        ("abcd,jb,bija->bi", (0, 2), None),
+        # Axes in front stay as they are up to rank 5, and are one axis beyond.
+        ("abci,abcj->abcij", (), ["Unsqueeze", "Unsqueeze", "Mul"]),
+        ("abcid,abcdj->abcij", (), ["MatMul"]),
+        ("abcdik,abcdkj->abcdij", (), ["Reshape", "Reshape", "MatMul", "Reshape"]),
+    ],
+)
+def test_plans(harness: Any, equation: str, constant: tuple[int, ...], types: list[str] | None) -> None:
+    given = [Const.of(x) if i in constant else x for i, x in enumerate(arrays(equation))]
+    g, feeds = harness.graph("Einsum", given, equation=equation)
+    outcome = harness.same(RULE, g, feeds, atol=1e-3)
+    assert types is None or outcome.types == types
+    for _, op in outcome.after.ops():
+        ranks = [t.rank for v in (*op.inputs, *op.outputs) if (t := outcome.after.tensor_type(v)) is not None]
+        assert op.type == "Reshape" or max(r for r in ranks if r is not None) <= 5
+
+
+@pytest.mark.parametrize(
+    ("equation", "shapes", "reason"),
+    [
+        ("ab,bc", [(2, 3)], "names 2 operands, the op has 1"),
+        ("ab->ac", [(2, 3)], "an axis that no operand has"),
+        ("abc->a", [(2, 3)], "does not fit an operand of rank 2"),
+        ("a->a", [(2, 3)], "does not fit an operand of rank 2"),
+        ("...ab->a", [(2,)], "does not fit an operand of rank 1"),
+        ("ab,ab->ab", [(2, 3), (2, 4)], '"b" is both 3 and 4'),
+        ("...,...,...", [(1,) * 60, (1,) * 60, (1,) * 60], "60 different axes"),
+    ],
+)
+def test_equations_that_do_not_fit(equation: str, shapes: list[tuple[int, ...]], reason: str) -> None:
+    found = _einsum.parse(equation, shapes)
+    assert isinstance(found, str) and reason in found
+
+
+def test_an_unknown_dim_among_three_operands(harness: Any) -> None:
+    x, y, z = arrays("ab,bc,cd")
+    g, feeds = harness.graph("Einsum", [x, y, z], equation="ab,bc,cd->ad", dims={0: ["n", 3]})
+    harness.same(RULE, g, feeds, atol=1e-4)
 
 
 def test_one_dim_may_be_unknown(harness: Any) -> None:

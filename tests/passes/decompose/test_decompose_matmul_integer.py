@@ -32,6 +32,13 @@ def test_types_and_zero_points(harness: Any, constant: bool, weights: Any, zeros
     harness.same(RULE, g, feeds)
 
 
+def test_constant_weights_with_a_zero_point_computed_at_run_time(harness: Any) -> None:
+    """Each term is then at most 255 * 255, whatever the weights are: 300 of them no longer fit in one part."""
+    a, b = np.full((2, 300), 255, np.uint8), np.full((300, 3), 3, np.uint8)
+    g, feeds = harness.graph("MatMulInteger", [a, Const.of(b), None, np.array(200, np.uint8)])
+    assert harness.same(RULE, g, feeds).types.count("MatMul") == 2
+
+
 def test_a_zero_point_by_row_agrees_with_the_definition(harness: Any) -> None:
     """onnxruntime has none: computed in numpy."""
     a, b, zero = random(np.uint8, 3, 8), random(np.int8, 8, 5), random(np.uint8, 3, seed=2)

@@ -57,8 +57,10 @@ def test_operands_at_run_time(harness: Any, per_channel: bool, computed: set[int
     assert (want != got).mean() < 0.01
 
 
-def test_declines_a_scale_for_each_channel_of_the_input(harness: Any) -> None:
+@pytest.mark.parametrize(("index", "shape"), [(1, (4,)), (4, (6, 1)), (6, (6,))])
+def test_declines_scales_of_other_shapes(harness: Any, index: int, shape: tuple[int, ...]) -> None:
+    """One for each channel of the input or of the result, and one for each channel of the weights as a column."""
     given = operands(False, True)
-    given[1] = Const.of(np.full(4, 0.1, np.float32))
+    given[index] = Const.of(np.full(shape, 0.1, np.float32))
     g, _ = harness.graph("QLinearConv", given)
     harness.declines(RULE, g, "neither one number")

@@ -204,6 +204,22 @@ def test_declines(harness: Any) -> None:
     harness.declines(DecomposeTreeEnsembleClassifier(max_elements=10), g, "more than max-elements=10")
 
 
+@pytest.mark.parametrize(
+    ("target", "base", "fires"), [(0, (0.25,), True), (1, (0.25,), False), (0, (0.25, 0.5), False)]
+)
+def test_base_values_of_two_labels(harness: Any, target: int, base: tuple[float, ...], fires: bool) -> None:
+    """One for the label that the leaves speak of, the first one; anything else runtimes read in different ways."""
+    attrs = ensemble("class", trees=2, depth=3, targets=[target], low=0.0)
+    g, feeds = harness.graph(
+        "TreeEnsembleClassifier", [rows()], outputs=2, domain="ai.onnx.ml", classlabels_int64s=(0, 1),
+        base_values=Floats(base), **attrs,
+    )  # fmt: skip
+    if fires:
+        harness.same(RULE, g, feeds)
+    else:
+        harness.declines(RULE, g, "weights for both")
+
+
 def test_nodes_that_compare_in_two_ways(harness: Any) -> None:
     lone = ensemble("class", trees=2, depth=3, targets=[0], low=0.0)
     lone["nodes_modes"][0] = "BRANCH_GT"
