@@ -13,6 +13,7 @@ from coregraft.cli.options import Source, format_option, parse_names, source_opt
 
 if TYPE_CHECKING:
     from coregraft.rewriter.contract import Finding
+    from coregraft.rewriter.errors import UnsupportedError
 
 #: Code of what a conversion refuses.
 REFUSED = "CG000"
@@ -89,14 +90,12 @@ def check(
         for (code, rule), group in grouped(wanted).items():
             messages = list(dict.fromkeys(f.message for f in group))
             click.echo(f"{code}  {rule}  x{len(group)}" + (f"  {messages[0]}" if len(messages) == 1 else ""))
-            shown = group if every else group[:SHOWN]
-            for f in shown:
-                click.echo(f"    {f.node}" + (f": {f.message}" if len(messages) > 1 else ""))
-            if len(group) > len(shown):
-                click.echo(f"    ... and {len(group) - len(shown)} more (--all)")
-        for e in obstacles:
-            where = "" if e.node is None or e.node in e.message else f"{e.node}: "
-            click.echo(f"{REFUSED}  {e.code}\n    {where}{e.message}" + (f"\n    hint: {e.hint}" if e.hint else ""))
+            _list([f"{f.node}: {f.message}" if len(messages) > 1 else f.node for f in group], every)
+        for (code, hint), lines in _refusals(obstacles).items():
+            click.echo(f"{REFUSED}  {code}  x{len(lines)}")
+            _list(lines, every)
+            if hint:
+                click.echo(f"    hint: {hint}")
         counts = Counter(f.code for f in wanted)
         if obstacles:
             counts[REFUSED] = len(obstacles)
@@ -118,6 +117,23 @@ def grouped(findings: Sequence[Finding]) -> dict[tuple[str, str], list[Finding]]
     for f in findings:
         groups.setdefault((f.code, f.pass_name), []).append(f)
     return dict(sorted(groups.items()))
+
+
+def _refusals(errors: Sequence[UnsupportedError]) -> dict[tuple[str, str | None], list[str]]:
+    """What is refused, by code and hint, each with where it is."""
+    groups: dict[tuple[str, str | None], list[str]] = {}
+    for e in errors:
+        where = "" if e.node is None or e.node in e.message else f"{e.node}: "
+        groups.setdefault((e.code, e.hint), []).append(where + e.message)
+    return groups
+
+
+def _list(lines: Sequence[str], every: bool) -> None:
+    shown = lines if every else lines[:SHOWN]
+    for line in shown:
+        click.echo(f"    {line}")
+    if len(lines) > len(shown):
+        click.echo(f"    ... and {len(lines) - len(shown)} more (--all)")
 
 
 def parse_codes(option: str, texts: tuple[str, ...]) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from coregraft.cli import COMMANDS, main
+from coregraft.rewriter.errors import UnsupportedError
 from coregraft.rewriter.onnx_io.load import load
 from coregraft.rewriter.onnx_io.save import save
 from coregraft.rewriter.onnx_io.text import parse
@@ -96,6 +97,30 @@ def test_check_tells_what_an_emitter_refuses(tmp_path: Path) -> None:
     result = run("check", str(written(tmp_path, text)))
     assert result.exit_code == 1
     assert "CG000" in result.stdout
+
+
+def test_check_tells_where_and_what_helps_once(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = [
+        UnsupportedError("one-code", "it is so", node="Conv here", hint="do this"),
+        UnsupportedError("two-code", "Conv here: it is so", node="Conv here"),
+        UnsupportedError("three-code", "all of it is so"),
+    ]
+    monkeypatch.setattr("coregraft.lowering.rehearsal.refusals", lambda *_: found)
+    result = run("check", str(model))
+    assert result.exit_code == 1
+    assert result.stdout.splitlines() == [
+        "CG000  one-code  x1", "    Conv here: it is so", "    hint: do this",
+        "CG000  two-code  x1", "    Conv here: it is so", "CG000  three-code  x1", "    all of it is so",
+    ]  # fmt: skip
+    many = [UnsupportedError("one-code", f"it is {i}") for i in range(7)]
+    monkeypatch.setattr("coregraft.lowering.rehearsal.refusals", lambda *_: many)
+    assert run("check", str(model)).stdout.splitlines()[5:] == ["    it is 4", "    ... and 2 more (--all)"]
+    assert run("check", str(model), "--all").stdout.splitlines()[5:] == ["    it is 4", "    it is 5", "    it is 6"]
+    monkeypatch.setattr("coregraft.lowering.rehearsal.refusals", lambda *_: found)
+    assert "`coregraft convert` mends them" not in result.stderr and "CG000 x3" in result.stderr
+    assert run("check", str(model), "--ignore", "CG000").exit_code == 0
+    assert run("check", str(model), "--select", "CG1").exit_code == 0
+    assert run("check", str(model), "--select", "cg0").exit_code == 1
 
 
 def test_check_of_open_sizes_warns_that_it_cannot_tell_all(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from coregraft.cli import COMMANDS, main
-from coregraft.cli.options import parse_dims, parse_names, parse_shapes
+from coregraft.cli.options import check_folder, check_output, parse_dims, parse_names, parse_shapes
 from coregraft.rewriter.errors import CoregraftError
 from coregraft.rewriter.onnx_io.save import save
 from coregraft.rewriter.onnx_io.text import parse
@@ -115,6 +115,22 @@ def test_what_cannot_be_is_told_before_the_work(
         monkeypatch.setattr(reader, lambda *_, **__: pytest.fail("it has begun to read"))
     assert error_of(*words)["code"] == code
     assert [p.name for p in here.iterdir()] == ["m.onnx"]
+
+
+@pytest.mark.parametrize(
+    "words", [["rewrite", "m.onnx", "-o", "better.onnx"], ["stubs", "m.onnx", "-o", "Layers"], ["demo"]]
+)
+def test_a_folder_that_may_not_be_written_to(words: list[str], here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.access", lambda path, _: Path(path).resolve() != here)
+    assert error_of(*words)["code"] == "output-unwritable"
+
+
+def test_a_folder_that_is_there_is_written_into(here: Path) -> None:
+    (here / "out").mkdir()
+    for path in ("out", "out/new/deep", "."):
+        check_folder(path)
+    (here / "out" / "link.onnx").symlink_to("nowhere")
+    check_output("out/link.onnx", ".onnx")
 
 
 @pytest.mark.parametrize("content", [b"not zipped", b""])

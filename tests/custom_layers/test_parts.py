@@ -72,6 +72,13 @@ def test_an_op_that_the_app_is_to_run_is_an_island_in_its_own_name(tmp_path: Pat
     np.testing.assert_allclose(PartsRunner(path).run(feeds)["y"], case.truth(feeds)["y"], rtol=1e-5)
 
 
+def test_no_cut_at_what_nothing_reads() -> None:
+    case = models.Case("dead", "g (float[2,8] x) => (float[2,8] y) { a = Relu(x) b = Exp(a) y = Sin(a) }")
+    with pytest.raises(UsageError) as error:
+        cut(case.standard(), at=["b"])
+    assert error.value.code == "cut-value"
+
+
 def test_a_cut_at_what_a_cast_of_the_model_makes(tmp_path: Path) -> None:
     text = "g (float[2,8] x) => (float[2,8] y) { i = Cast <to=6> (x) f = Cast <to=1> (i) y = Add(f, x) }"
     case = models.Case("cast", text)
