@@ -9,6 +9,11 @@ INF, NAN = float("inf"), float("nan")
 BELOW = float(np.nextafter(np.float32(65520), np.float32(0)))
 
 
+def test_the_limits_are_those_of_numpy() -> None:
+    half = np.finfo(np.float16)
+    assert (MAX, MIN_NORMAL, MIN_SUBNORMAL) == (half.max, half.smallest_normal, half.smallest_subnormal)
+
+
 @pytest.mark.parametrize("values", [[], [0.0], [MAX, -MAX], [BELOW, -BELOW], [INF], [-INF, 1.0], [NAN], [NAN, BELOW]])
 def test_in_range(values: list[float]) -> None:
     """Infinities and NaN are values that half precision has."""
