@@ -78,9 +78,7 @@ class Layout:
             at += -(-const.nbytes // _ALIGNMENT) * _ALIGNMENT
 
     def move(self, location: str, to: str) -> None:
-        """Rename a file of the layout."""
-        if to == location:
-            return
+        """Let the content of one file follow that of another in a file of the layout."""
         at = max((offset + -(-c.nbytes // _ALIGNMENT) * _ALIGNMENT for offset, c in self.files.get(to, [])), default=0)
         entries = [(offset + at, const) for offset, const in self.files.pop(location)]
         self.files.setdefault(to, []).extend(entries)

@@ -64,9 +64,16 @@ def test_attributes_of_every_kind() -> None:
     )  # fmt: skip
     node.attribute.append(onnx.AttributeProto(name="none", type=onnx.AttributeProto.FLOATS))
     node.attribute.append(helper.make_attribute("tp", helper.make_tensor_type_proto(1, [2])))
-    op = from_model(model_of([node], opsets={"": 24, "d": 1})).op(0)
+    node.attribute.append(helper.make_attribute("ts", [tensor, tensor]))
+    node.attribute.append(onnx.AttributeProto(name="no_ts", type=onnx.AttributeProto.TENSORS))
+    g = from_model(model_of([node], opsets={"": 24, "d": 1}))
+    op = g.op(0)
+    assert [a.SerializeToString() for a in to_model(g).graph.node[0].attribute] == [
+        a.SerializeToString() for a in node.attribute
+    ]
+    assert [t.numpy().tolist() for t in op.attrs["ts"]] == [[0, 1, 2]] * 2 and isinstance(op.attrs["no_ts"], RawAttr)
     assert (op.type, op.domain, op.name, op.inputs, op.outputs) == ("Odd", "d", "odd", ("x", "", "x"), ("y", ""))
-    plain = {k: v for k, v in op.attrs.items() if k not in ("t", "tp")}
+    plain = {k: v for k, v in op.attrs.items() if k not in ("t", "tp", "ts", "no_ts")}
     assert plain == {
         "i": 3, "f": 0.5, "s": "text", "raw": b"\xff", "ints": (1, 2), "floats": (0.5, 2.0), "strings": ("a", "b"),
         "none": (),
@@ -384,6 +391,12 @@ REFUSED: dict[str, tuple[onnx.ModelProto, str]] = {
     "output twice": (model_of([RELU], outputs=["y", "y"]), "value-redefined"),
     "initializer twice": (
         model_of([ADD], initializers=[numpy_helper.from_array(np.ones(2, np.float32), "w")] * 2), "value-redefined",
+    ),
+    "initializer of an input twice": (
+        model_of([RELU], initializers=[numpy_helper.from_array(np.ones(2, np.float32), "x")] * 2), "value-redefined",
+    ),
+    "initializer computed": (
+        model_of([RELU], initializers=[numpy_helper.from_array(np.ones(2, np.float32), "y")]), "value-redefined",
     ),
     "raw data too short": (broken_tensor(raw_data=bytes(7)), "initializer-size"),
     "raw data too long": (broken_tensor(raw_data=bytes(9)), "initializer-size"),

@@ -277,6 +277,29 @@ def test_weights_of_another_model_are_never_overwritten(name: str, tmp_path: Pat
     assert a.numpy().tolist() == [9] * 4 and b.numpy().tolist() == [0, 1, 2]
 
 
+def test_two_files_whose_names_are_taken_go_into_one(tmp_path: Path) -> None:
+    names = {f"{file}{i}": file for file in "vw" for i in range(2)}
+    (tmp_path / "a").mkdir()
+    for file in "vw":
+        (tmp_path / file).write_bytes(b"another's")
+        (tmp_path / "a" / file).write_bytes(file.encode() * 160)
+    tensors = []
+    for name, file in names.items():
+        tensor = TensorProto(name=name, dims=[80], data_type=TensorProto.UINT8, data_location=TensorProto.EXTERNAL)
+        for key, value in (("location", file), ("offset", 80 * int(name[1])), ("length", 80)):
+            tensor.external_data.add(key=key, value=str(value))
+        tensors.append(tensor)
+    node = helper.make_node("Concat", list(names), ["y"], axis=0)
+    graph = helper.make_graph([node], "g", [], [helper.make_tensor_value_info("y", TensorProto.UINT8, [320])], tensors)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)]), tmp_path / "a" / "m.onnx")
+    save(load(tmp_path / "a" / "m.onnx"), tmp_path / "m.onnx")
+    back = load(tmp_path / "m.onnx")
+    for name, file in names.items():
+        const = back.const(name)
+        assert const is not None and const.numpy().tobytes() == file.encode() * 80
+    assert (tmp_path / "v").read_bytes() == b"another's"
+
+
 def test_holes_that_passes_leave_are_closed(tmp_path: Path) -> None:
     big = Const.of(np.zeros(100_000, np.float32))
     g = parse("const s: int64[2] = [1, 2]\ny = Neg(s)\nconst t: float[2] = [3.0, 4.0]\nz = Neg(t)\noutput y\noutput z")
@@ -295,10 +318,12 @@ def test_holes_that_passes_leave_are_closed(tmp_path: Path) -> None:
 
 def test_threshold_decides_for_every_constant(tmp_path: Path) -> None:
     g = load(with_external(tmp_path / "a"))
-    save(g, tmp_path / "big.onnx", external_threshold=20)
+    save(g, tmp_path / "big.onnx", external_threshold=24)  # what b takes; a takes 16
     structure = onnx.load(tmp_path / "big.onnx", load_external_data=False)
     stored = {t.name: t.data_location for t in structure.graph.initializer}
     assert stored == {"a": TensorProto.DEFAULT, "b": TensorProto.EXTERNAL, "inline": TensorProto.DEFAULT}
+    (place,) = ({e.key: e.value for e in t.external_data} for t in structure.graph.initializer if t.name == "b")
+    assert place == {"location": "big.onnx.data", "offset": "0", "length": "24"}
     onnx.checker.check_model(str(tmp_path / "big.onnx"))
     save(load(tmp_path / "big.onnx"), tmp_path / "all.onnx", external_threshold=1 << 40)
     assert not (tmp_path / "all.onnx.data").exists()
