@@ -11,7 +11,8 @@ BELOW = float(np.nextafter(np.float32(65520), np.float32(0)))
 
 def test_the_limits_are_those_of_numpy() -> None:
     half = np.finfo(np.float16)
-    assert (MAX, MIN_NORMAL, MIN_SUBNORMAL) == (half.max, half.smallest_normal, half.smallest_subnormal)
+    limits = [float(limit) for limit in (half.max, half.smallest_normal, half.smallest_subnormal)]
+    assert limits == [MAX, MIN_NORMAL, MIN_SUBNORMAL]
 
 
 @pytest.mark.parametrize("values", [[], [0.0], [MAX, -MAX], [BELOW, -BELOW], [INF], [-INF, 1.0], [NAN], [NAN, BELOW]])
