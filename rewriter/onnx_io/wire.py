@@ -36,6 +36,12 @@ _MODEL: Schema = {7: _GRAPH, 25: {7: _NODE}}
 _SEGMENT = 3 << 3 | 2
 _RAW_DATA = 9 << 3 | 2
 
+#: How other files begin, and what would help.
+_NOT_ONNX = (
+    (b"version https://git-lfs", "this is a Git LFS pointer: `git lfs pull` fetches the model it stands for"),
+    (b"PK", "this is a zip archive: unpack it, or, where PyTorch saved it, export it with torch.onnx.export"),
+    (b"<", "this is a web page: what a download leaves that was refused or redirected"),
+)
 #: Field number -> wire type of the fields of ``ModelProto``.
 _MODEL_FIELDS = {1: 0, 2: 2, 3: 2, 4: 2, 5: 0, 6: 2, 7: 2, 8: 2, 14: 2, 20: 2, 25: 2, 26: 2}
 
@@ -102,13 +108,19 @@ def check_model(data: memoryview, name: str) -> None:
             key, at = _varint(data, at)
             wire_type = key & 7
             if first and _MODEL_FIELDS.get(key >> 3) != wire_type:
-                raise InputError("model-not-onnx", "this is not an ONNX model", node=name)
+                raise InputError("model-not-onnx", "this is not an ONNX model", node=name, hint=_taken_for_onnx(data))
             at = _skip(data, at, wire_type)
         except IndexError:
             at = end + 1
         if at > end:
             raise InputError("model-truncated", "the file ends in the middle of the model", node=name)
         first = False
+
+
+def _taken_for_onnx(data: memoryview) -> str | None:
+    """What a file is that people take for a model, and what to do about it."""
+    start = bytes(data[:64]).lstrip()
+    return next((hint for sign, hint in _NOT_ONNX if start.startswith(sign)), None)
 
 
 def _varint(data: memoryview, at: int) -> tuple[int, int]:

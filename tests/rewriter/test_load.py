@@ -241,6 +241,25 @@ def test_a_truncated_model_at_any_place(size: int) -> None:
     assert code_of(lambda: load(data[:-1])) == "model-truncated"
 
 
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:12\nsize 3\n", "git lfs pull"),
+        (b"PK\x03\x04" + bytes(40), "torch.onnx.export"),
+        (b"\n<!DOCTYPE html><html></html>", "web page"),
+    ],
+)
+def test_what_people_take_for_a_model_is_told(content: bytes, says: str, tmp_path: Path) -> None:
+    (tmp_path / "m.onnx").write_bytes(content)
+    with pytest.raises(InputError, match=says) as caught:
+        load(tmp_path / "m.onnx")
+    assert caught.value.code == "model-not-onnx"
+    (tmp_path / "m.onnx").write_bytes(b"something else")
+    with pytest.raises(InputError) as caught:
+        load(tmp_path / "m.onnx")
+    assert caught.value.hint is None
+
+
 def test_damage_inside_the_graph_is_not_a_crash() -> None:
     weight = numpy_helper.from_array(np.ones(2, np.float32), "w")
     data = model_of([ADD], initializers=[weight]).SerializeToString()
