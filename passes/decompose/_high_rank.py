@@ -390,8 +390,8 @@ def matmul(op: OpBuilder, node: OpView, limit: int) -> Any:
 def layer_norm(op: OpBuilder, node: OpView, limit: int) -> Any:
     """LayerNormalization and RMSNormalization over the last axes, with scale and bias of exactly their shape."""
     x, *parameters = node.inputs
-    if x is None or x.shape is None or any(o is not None for o in node.outputs[1:]):
-        return NoMatch("it gives more than the normalised tensor")
+    if x is None or x.shape is None:
+        return _UNKNOWN
     rank = len(x.shape)
     axis = int(node.attr("axis")) % rank
     groups: Groups = [list(range(axis)), list(range(axis, rank))]

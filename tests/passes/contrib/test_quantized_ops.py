@@ -149,7 +149,7 @@ def test_reduce_mean_of_everything(harness: Any) -> None:
 def test_parts_with_a_scale_for_each_channel_are_refused(harness: Any, index: int) -> None:
     """Scales and zero points of the result and of each part; the parts themselves have more elements than one."""
     parts = [(q(2, 1), k(0.02), k(5, np.uint8)), (q(2, 1, seed=1), k(0.01), k(1, np.uint8))]
-    operands = [k(0.03), k(7, np.uint8), *(v for p in parts for v in p)]
+    operands: list[Any] = [k(0.03), k(7, np.uint8), *(v for p in parts for v in p)]
     operands[index] = Const.of(np.ones(3, operands[index].dtype.numpy))
     g, _ = harness.graph("QLinearConcat", operands, domain=MS, axis=1)
     harness.declines(UnfuseQlinear(), g, "not a single scale")

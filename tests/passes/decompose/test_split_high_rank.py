@@ -97,6 +97,9 @@ CASES: list[tuple[str, list[Any], dict[str, Any]]] = [
     ("ReduceL2", [data((2, 1, 3, 2, 2, 1, 2)), ints(1, 3, 5)], {"keepdims": 0}),
     ("ReduceMin", [data((2, 3, 2, 3, 2, 3)), ints(0, 2, 4)], {"keepdims": 0}),
     ("ReduceSum", [data(SHAPE)], {"keepdims": 1}),
+    ("ReduceSum", [data(SHAPE), ints()], {"keepdims": 0}),
+    ("ReduceSum", [data(SHAPE), ints()], {"keepdims": 1, "noop_with_empty_axes": 1}),
+    ("ReduceProd", [data(SHAPE)], {"keepdims": 0, "noop_with_empty_axes": 1}),
     ("Softmax", [data(SHAPE)], {"axis": 4}),
     ("LogSoftmax", [data(SHAPE)], {"axis": -6}),
     ("ArgMax", [data(SHAPE)], {"axis": 4, "keepdims": 0}),
@@ -162,6 +165,32 @@ def test_what_is_left_alone(harness: Any, op_type: str, shape: Any, dims: Any, a
     operands = [data(shape), *([ints(-1)] if op_type == "Reshape" else [])]
     g, _ = harness.graph(op_type, operands, dims={0: dims} if dims else None, **attrs)
     harness.declines(RULE, g, reason)
+
+
+@pytest.mark.parametrize(
+    ("op_type", "operands", "attrs", "reason"),
+    [
+        ("Slice", [data(SHAPE), ints(0), ints(1), np.array([2])], {}, "axes are computed at run time"),
+        ("Slice", [data((3,) * 6), ints(0, 0, 0), np.array([2, 2, 2]), ints(0, 2, 4)], {}, "places computed at run"),
+        ("Pad", [data(SHAPE), ints(1, 1), None, np.array([2])], {}, "pads or axes are computed"),
+        ("Pad", [data(SHAPE), np.ones(12, np.int64)], {}, "pads or axes are computed"),
+        ("Tile", [data(SHAPE), np.ones(6, np.int64)], {}, "repeats are computed"),
+        ("MatMul", [data((2, 1, 2, 1, 4, 3)), data((1, 3, 1, 3, 3, 5))], {}, "batch axes cannot be merged"),
+        ("LayerNormalization", [data(SHAPE), Const.of(data((3,)))], {"axis": -2}, "a parameter is broadcast"),
+        ("LayerNormalization", [data(SHAPE), Const.of(data((4, 3))), Const.of(data((1, 3)))], {"axis": -2},
+         "a parameter is broadcast"),
+    ],
+)  # fmt: skip
+def test_what_has_no_form_on_fewer_axes(
+    harness: Any, op_type: str, operands: list[Any], attrs: dict[str, Any], reason: str
+) -> None:
+    g, _ = between_reshapes(op_type, operands, **attrs)
+    harness.declines(RULE, g, reason)
+
+
+def test_moments_of_a_normalisation_are_an_output(harness: Any) -> None:
+    g, _ = between_reshapes("LayerNormalization", [data(SHAPE), Const.of(data((4, 3)))], outputs=2, axis=-2)
+    harness.declines(RULE, g, "gives more than one result")
 
 
 def test_rank_five_is_left_alone(harness: Any) -> None:
