@@ -18,8 +18,9 @@ class StabilizeLogSumExp(Decomposition):
 
     What it does
     ------------
-    Replaces it by ``m + log(Σ exp(x - m))`` with m the maximum over the same axes, kept finite so that a row of one
-    infinity stays that infinity. Fires for every Core ML target and floats; the axes must be constant.
+    Replaces it by ``m + log(Σ exp(x - m))`` with m the maximum over the same axes, or 0 where that is infinite, so
+    that a row of one infinity stays that infinity. Fires for every Core ML target and floats; the axes must be
+    constant.
 
     Why it matters
     --------------
@@ -27,8 +28,8 @@ class StabilizeLogSumExp(Decomposition):
 
     Example
     -------
-    ``y = ReduceLogSumExp <keepdims = 1> (x, [1])`` becomes ``m = Clip(ReduceMax(x, [1]))``,
-    ``y = m + Log(ReduceSum(Exp(x - m), [1]))``.
+    ``y = ReduceLogSumExp <keepdims = 1> (x, [1])`` becomes ``t = ReduceMax(x, [1])``,
+    ``m = Where(IsInf(t), 0, t)``, ``y = m + Log(ReduceSum(Exp(x - m), [1]))``.
 
     Equivalence
     -----------
@@ -58,8 +59,9 @@ class StabilizeLogSumExp(Decomposition):
                 return x
             axes = np.arange(x.rank, dtype=np.int64)
         over = op.const(axes)
-        limit = float(np.finfo(x.dtype.numpy).max)
-        top = op.Clip(op.ReduceMax(x, over, keepdims=1), scalar(op, -limit, x), scalar(op, limit, x))
+        greatest = op.ReduceMax(x, over, keepdims=1)
+        # No clipping to the greatest number of fp32: in half precision that is infinity again.
+        top = op.Where(op.IsInf(greatest), scalar(op, 0, x), greatest)
         total = op.Log(op.ReduceSum(op.Exp(op.Sub(x, top)), over, keepdims=1))
         y = op.Add(top, total)
         return y if node.attr("keepdims") == 1 else op.Squeeze(y, over)

@@ -30,6 +30,14 @@ def test_infinities_and_large_values(harness: Any) -> None:
     np.testing.assert_allclose(got, np.logaddexp.reduce(x.astype(np.float64), axis=1), rtol=1e-6)
 
 
+def test_half_precision_holds_its_constants(harness: Any) -> None:
+    g, _ = harness.graph("ReduceLogSumExp", [np.zeros((2, 3), np.float32)])
+    after = harness.rewrite(RULE, g).after
+    constants = [const.numpy() for value in after.values() if (const := after.const(value)) is not None]
+    assert constants
+    assert all(np.isfinite(array.astype(np.float16)).all() for array in constants)
+
+
 def test_no_axes_at_all(harness: Any) -> None:
     x = np.random.default_rng(0).standard_normal((3, 4)).astype(np.float32)
     g, _ = harness.graph("ReduceLogSumExp", [x, Const.of(np.zeros(0, np.int64))], noop_with_empty_axes=1)
