@@ -13,7 +13,7 @@ finite number at all, or ``rounded``, if the same package without any rounding o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from typing import Any
 
 import numpy as np
@@ -142,16 +142,21 @@ def _changed(array: Array, change: Callable[[Array], Array]) -> Array:
     return np.asarray(change(array)) if array.dtype.kind == "f" else array
 
 
-def _with_weights(model: Any, change: Callable[[Array], Array], fixed: Collection[str]) -> Any:
-    """The model with its floating-point constants changed."""
-    from onnx import ModelProto, numpy_helper
+def _with_weights(model: Any, change: Callable[[Array], Array], fixed: Set[str]) -> Any:
+    """The model with its floating-point constants and attributes changed."""
+    from onnx import AttributeProto, ModelProto, numpy_helper
 
     copy = ModelProto()
     copy.CopyFrom(model)
     tensors = [tensor for tensor in copy.graph.initializer if tensor.name not in fixed]
     for node in nodes(copy):
-        if node.op_type == "Constant" and node.output[0] not in fixed:
-            tensors += [a.t for a in node.attribute if a.HasField("t")]
+        for attribute in node.attribute if fixed.isdisjoint(node.output) else ():
+            if attribute.type == AttributeProto.TENSOR:
+                tensors.append(attribute.t)
+            elif attribute.type == AttributeProto.FLOATS:
+                attribute.floats[:] = change(np.array(attribute.floats, np.float32)).tolist()
+            elif attribute.type == AttributeProto.FLOAT:
+                attribute.f = float(change(np.array(attribute.f, np.float32)))
     for tensor in tensors:
         array = numpy_helper.to_array(tensor)
         if array.dtype.kind == "f":

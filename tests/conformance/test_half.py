@@ -79,3 +79,9 @@ def test_integers_of_integers_are_exact() -> None:
 def test_the_sizes_of_a_result_are_not_moved() -> None:
     x, scales = f32(1, 2, 3).reshape(1, 1, 3), f32(1, 1, 5 / 3)
     assert ended(np.ones((1, 1, 5)), "Resize", x, np.zeros(0, np.float32), scales, constants=[1, 2]) == "rounded"
+
+
+def test_attributes_are_rounded_too() -> None:
+    attrs: dict[str, Any] = {"alpha": 100.03, "gamma": 1.0}
+    assert ended(f32(np.exp(1) * 100 - 100), "Selu", f32(1.0), exact=f32(0), **attrs) == "wrong"
+    assert ended(f32(-63.25), "Selu", f32(-1.0), **attrs) == "right"

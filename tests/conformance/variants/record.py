@@ -38,6 +38,10 @@ class FamilyRecord:
         """How many variants there are."""
         return len(self.marks)
 
+    def sampled(self, one_in: int) -> int:
+        """How many variants a sample has, see :func:`~tests.conformance.differences.drawn`; of a power of two."""
+        return sum(int(mark, 16) % one_in == 0 for mark in self.marks)
+
     def status(self, label: str, format: str) -> str | None:
         """What became of a variant; None of one that is not on record."""
         return self.missed[format].get(label, "right" if mark(label) in self.marks else None)

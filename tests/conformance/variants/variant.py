@@ -140,7 +140,8 @@ def some(op: str, opset: int, items: Sequence[_T], few: int = 3) -> Sequence[_T]
     return [items[i * (len(items) - 1) // max(few - 1, 1)] for i in range(few)]
 
 
-def labelled(name: str) -> list[tuple[str, Variant]]:
+@cache
+def labelled(name: str) -> tuple[tuple[str, Variant], ...]:
     """The variants of a family in order, each with a name of its own."""
     seen: dict[str, int] = {}
     found = []
@@ -148,7 +149,7 @@ def labelled(name: str) -> list[tuple[str, Variant]]:
         label = f"{variant.op or name}-{variant.label}"
         seen[label] = seen.get(label, 0) + 1
         found.append((label if seen[label] == 1 else f"{label}#{seen[label]}", variant))
-    return found
+    return tuple(found)
 
 
 def case(name: str, label: str, variant: Variant) -> Case:
