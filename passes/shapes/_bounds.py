@@ -23,8 +23,6 @@ def bounds(dim: Dim, sizes: Mapping[str, int]) -> Bounds | None:
         return dim, dim
     if dim is None:
         return None
-    if dim in sizes:
-        return 0, sizes[dim]
     names: list[str] = []
 
     def numbered(match: re.Match[str]) -> str:

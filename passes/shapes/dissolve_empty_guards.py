@@ -33,7 +33,7 @@ class DissolveEmptyGuards(Pass):
 
     What it does
     ------------
-    An ``If`` of which one branch gives constants without an element, and the other only has ops that have a result
+    An ``If`` of which one branch gives tensors without an element, and the other only has ops that have a result
     for operands without an element too, is replaced by the ops of that other branch; a ``Slice`` takes none of its
     rows where the first branch would have been taken, and all of them else.
 
@@ -79,7 +79,7 @@ def _guard(op: Op, scope: Scope) -> tuple[bool, list[int]] | NoMatch:
     """Whether it is the then-branch that gives nothing, and along which axis of each result."""
     then, other = op.attrs["then_branch"], op.attrs["else_branch"]
     for given, nothing, work in ((True, then, other), (False, other, then)):
-        empty = [nothing.tensor_type(v) if nothing.const(v) is not None else None for v in nothing.outputs.values()]
+        empty = [nothing.tensor_type(v) for v in nothing.outputs.values()]
         if any(kind is None or kind.static_shape is None or 0 not in kind.static_shape for kind in empty):
             continue
         for op_id in work.topological():
@@ -104,7 +104,7 @@ def _open(nothing: TensorType | None, rows: TensorType | None) -> int | None:
 
 
 def _is_safe(scope: Scope, op: Op) -> bool:
-    if op.domain or any(op.bodies()):
+    if op.domain:
         return False
     if op.type == "Gather":
         return fetches_in_range(scope, op)

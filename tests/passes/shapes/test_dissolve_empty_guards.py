@@ -5,10 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from coregraft.rewriter.manager import PassManager
+from coregraft.rewriter.onnx_io.text import parse
+
 from .conftest import rewritten
 
 PASS = "dissolve-empty-guards"
 HEAD = """
+opset com.microsoft 1
 input x: float[6,4]
 input c: bool[6]
 input no: bool[]
@@ -44,7 +48,27 @@ def test_both_ways(then_is_empty: bool) -> None:
     assert "If" not in rewritten(PASS, text, *feeds)
 
 
+def test_rows_of_a_matrix() -> None:
+    text = guarded("\n  const e: float[0,4] = []\n  output e\n", "\n  q = Exp(r)\n  output q\n")
+    feeds = [{"x": np.ones((6, 4), np.float32), "c": np.ones(6, bool), "no": np.array(no)} for no in (True, False)]
+    assert "If" not in rewritten(PASS, text, *feeds)
+
+
+@pytest.mark.parametrize(("then", "other", "reason"), [
+    ("\n  const e: int64[1] = [7]\n  output e\n", WORK, "neither of its branches"),
+    (NOTHING, "\n  q = Div(t, t)\n  output q\n", "may fail where its branch is not taken"),
+    (NOTHING, "\n  q = Cast(t, to=6)\n  output q\n", "do not differ in one dim alone"),
+])  # fmt: skip
+def test_the_reason(then: str, other: str, reason: str) -> None:
+    g = parse(guarded(then, other))
+    report = PassManager(["infer-shapes", PASS]).run(g).reports[-1]
+    assert reason in report.notes[0]
+
+
 @pytest.mark.parametrize(("then", "other"), [
+    ("\n  const e: float[0,4] = []\n  output e\n", "\n  q = com.microsoft.Gelu(r)\n  output q\n"),
+    ("\n  const e: int64[0,0] = []\n  output e\n",
+     "\n  a = Unsqueeze(t, [0])\n  b = Unsqueeze(t, [1])\n  q = Add(a, b)\n  output q\n"),
     ("\n  const e: int64[1] = [7]\n  output e\n", WORK),
     ("\n  e = Cast(t, to=7)\n  output e\n", WORK),
     (NOTHING, "\n  const i: int64[1] = [0]\n  q = Gather(t, i)\n  output q\n"),
