@@ -96,6 +96,14 @@ def test_nhwc_conv(harness: Any, fused: bool, weights_last: bool) -> None:
     assert after.tensor_type("y0") == g.tensor_type("y0")
 
 
+def test_weights_of_an_nhwc_conv_that_fit_both_layouts_have_their_channels_last(harness: Any) -> None:
+    x, stored = f(1, 6, 7, 4), f(5, 4, 3, 4)  # [out, height, width, in], or [out, in, height, width]
+    g, feeds = harness.graph("NhwcConv", [x, Const.of(stored)], domain=MS)
+    (got,) = harness.run(harness.rewrite(UnfuseConv(), g).after, feeds)
+    plain, fed = harness.graph("Conv", [x.transpose(0, 3, 1, 2), Const.of(stored.transpose(0, 3, 1, 2))])
+    np.testing.assert_allclose(got, harness.run(plain, fed)[0].transpose(0, 2, 3, 1), rtol=1e-5, atol=1e-5)
+
+
 # ---------------------------------------------------------------- products
 
 
@@ -269,6 +277,20 @@ def group_norm(x: Array, gamma: Array, beta: Array, groups: int, eps: float) -> 
     mean, var = y.mean((1, 3), keepdims=True), y.var((1, 3), keepdims=True)
     result: Array = ((y - mean) / np.sqrt(var + eps)).reshape(x.shape) * gamma + beta
     return result
+
+
+def test_group_norm_of_halves_has_parameters_in_fp32(harness: Any) -> None:
+    x, gamma, beta = f(2, 3, 5, 8).astype(np.float16), f(8, seed=1), f(8, seed=2)
+    g, feeds = harness.graph("GroupNorm", [x, gamma, beta], domain=MS, groups=4, activation=0)
+    (got,) = harness.run(harness.rewrite(UnfuseGroupNorm(), g).after, feeds)
+    assert got.dtype == np.float16
+    np.testing.assert_allclose(got, group_norm(x, gamma, beta, 4, 1e-5), rtol=1e-2, atol=1e-2)
+
+
+@pytest.mark.parametrize("attrs", [{"groups": 4, "activation": 2}, {"activation": 1}])
+def test_what_a_group_norm_may_not_have(harness: Any, attrs: dict[str, Any]) -> None:
+    g, _ = harness.graph("GroupNorm", [f(2, 3, 5, 8), f(8), f(8)], domain=MS, **attrs)
+    harness.declines(UnfuseGroupNorm(), g, "is not known, or it has no groups")
 
 
 @pytest.mark.parametrize("last", [0, 1])

@@ -39,6 +39,15 @@ def test_constant_weights_with_a_zero_point_computed_at_run_time(harness: Any) -
     assert harness.same(RULE, g, feeds).types.count("MatMul") == 2
 
 
+def test_a_signed_operand_with_a_zero_point_computed_at_run_time(harness: Any) -> None:
+    """It may lie 255 from its zero point: two parts, where 127 times 127 would fit in one. Computed in numpy."""
+    a, b, zero = np.full((2, 600), 127, np.int8), np.full((600, 3), 127, np.int8), np.array(-128, np.int8)
+    g, feeds = harness.graph("MatMulInteger", [a, Const.of(b), zero])
+    outcome = harness.rewrite(RULE, g)
+    assert outcome.types.count("MatMul") == 2
+    assert (harness.run(outcome.after, feeds)[0] == 600 * 255 * 127).all()
+
+
 def test_a_zero_point_by_row_agrees_with_the_definition(harness: Any) -> None:
     """onnxruntime has none: computed in numpy."""
     a, b, zero = random(np.uint8, 3, 8), random(np.int8, 8, 5), random(np.uint8, 3, seed=2)
