@@ -86,18 +86,16 @@ class BoundMaskConstants(Pass):
             for op_id, op in sorted(g.ops())
             if op.type in _PATH and not op.domain
             for k, value in enumerate(op.inputs)
-            if self._is_huge(g.const(value) if value else None) and not (op.type in ("Gather", "Slice") and k)
+            if self._is_huge(g.const(value) if value else None)
         ]
-        tainted = {op_id for op_id, _ in candidates}
+        added = _added(g, frozenset(candidates)) if candidates else {}
         sites = []
         for op_id, k in candidates:
             reached = self._ways(g, op_id)
             if isinstance(reached, str):
                 ctx.note(f"{g.op(op_id).label}: constant {g.op(op_id).inputs[k]} is left alone: {reached}")
                 continue
-            sums = [i for i in reached if g.op(i).type in ("Add", "Sub") and i != op_id]
-            masks = 1 + sum(1 for i in sums if i in tainted or _joins(g, i, tainted))
-            sites.append((op_id, k, masks))
+            sites.append((op_id, k, max(added[value] for i in reached for value in g.op(i).outputs)))
         return sites
 
     def _is_huge(self, const: Const | None) -> bool:
@@ -130,21 +128,13 @@ class BoundMaskConstants(Pass):
         return sorted(seen)
 
 
-def _joins(g: Graph, op_id: int, tainted: set[int]) -> bool:
-    """Whether both operands of an addition come from masks: then they add up."""
-    return all(_from(g, value, tainted) for value in g.op(op_id).inputs)
-
-
-def _from(g: Graph, value: str, tainted: set[int]) -> bool:
-    todo, seen = [value], {value}
-    while todo:
-        producer = g.producer(todo.pop())
-        if producer is None:
-            continue
-        if producer in tainted:
-            return True
-        if g.op(producer).type in _PATH:
-            fresh = [v for v in g.op(producer).inputs if v and v not in seen]
-            seen.update(fresh)
-            todo.extend(fresh)
-    return False
+def _added(g: Graph, masks: frozenset[tuple[int, int]]) -> dict[str, int]:
+    """How many masks, given as (op, operand), may have been added up in a value; values without any are left out."""
+    counts: dict[str, int] = {}
+    for op_id in g.topological():
+        op = g.op(op_id)
+        if op.type in _PATH and not op.domain:
+            parts = [1 if (op_id, k) in masks else counts.get(value, 0) for k, value in enumerate(op.inputs)]
+            made = sum(parts) if op.type in ("Add", "Sub") else max(parts)
+            counts.update((value, made) for value in op.outputs if made)
+    return counts

@@ -48,6 +48,31 @@ def test_other_ways(end: str) -> None:
     assert any("is left alone: it reaches " + kind in note for note in result.reports[-1].notes)
 
 
+@pytest.mark.parametrize("start", ["Div(s, -1e9)", "PRelu(s, -1e9)", "mine.Add(s, -1e9)", "Concat(s, e, axis=0)"])
+def test_constants_that_are_no_masks(start: str) -> None:
+    """A divisor, a slope, an operand of who knows what, and no number at all."""
+    text = f"opset 24\nopset mine 1\ninput s: float[3,3]\nconst e: float[0,3] = []\nm: float[3,3] = {start}\n"
+    result = PassManager("bound-mask-constants").run(parse(f"{text}y = Softmax(m, axis=-1)\noutput y"))
+    assert not result.reports[-1].changed
+
+
+@pytest.mark.parametrize(
+    ("lines", "lowest"),
+    [
+        ("a = Add(s, [0.0, -1e9, 0.0])\nb = Add(a, [0.0, 0.0, -1e30])", [-20000.0] * 2),
+        ("a = Add(s, [-1e9])\nb0 = Add([-1e9], a)\nc = Add(b0, [-1e9])\nb = Add(c, [-1e9])", [-10000.0] * 4),
+        ("a = Where(c0, s, -1e9)\nb = Where(c1, -1e9, a)", [-40000.0] * 2),  # one or the other
+        ("a = Where(c0, 0.0, -1e9)\nd = Where(c1, a, -1e9)\nb = Add(s, d)", [-40000.0] * 2),
+        ("a = Where(c0, 0.0, -1e9)\nd = Where(c1, a, -1e9)\ne = Add(s, d)\nb = Add(e, a)", [-20000.0] * 2),
+    ],
+)
+def test_masks_that_add_up_share_the_limit(lines: str, lowest: list[float]) -> None:
+    head = "input s: float[3]\ninput c0: bool[3]\ninput c1: bool[3]\n"
+    g = PassManager("bound-mask-constants").run(parse(f"{head}{lines}\ny = Softmax(b, axis=-1)\noutput y")).graph
+    bounded = [float(c.numpy().min()) for v in g.values() if (c := g.const(v)) is not None]
+    assert [low for low in bounded if low] == lowest
+
+
 def test_the_finding_names_the_op_and_the_constant() -> None:
     g = PassManager("infer-shapes").run(model("m = Identity(k)")).graph
     (found,) = BoundMaskConstants().check(g, Context())
