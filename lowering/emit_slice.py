@@ -97,6 +97,8 @@ def _cuts(b: Emitter, op: Op, sizes: Sequence[Size]) -> list[_Cut]:
             b.mb.gather(x=b.var(value), indices=np.int32(i), axis=0) if known is None else int(known[i])
             for value, known in ((op.inputs[1], starts), (op.inputs[2], ends))
         )
+        if step < 0 and is_known(end) and end >= _MOST:  # which onnxruntime takes for the front
+            b.refuse(op, "it goes backwards from a start to beyond the end, and Core ML has no empty tensors")
         found.append(_Cut(axis, start, end, step, all(map(is_known, (start, end, sizes[axis])))))
     return found
 

@@ -52,6 +52,9 @@ s = Shape(c)
 n = Slice(s, [0], [1], [0])
 d = Squeeze(n)
 f = Cast(d, to=1)
+const w: float[1,9,4] = zeros
+const v: float[1,9,3] = zeros
+const l: int32[1] = 3
 """
 
 
@@ -85,6 +88,12 @@ def test_a_neuralnetwork(name: str, tmp_path: Path) -> None:
     ("y = Pad(c, [-1,0,0,0])\noutput y", "shape"),
     ("a = Unsqueeze(c, [0])\ny = Attention(a, a, a, is_causal=1, q_num_heads=2, kv_num_heads=2)\noutput y", "position"),
     ("y = Slice(x, [0], n, [0], n)\noutput y", "steps must be known"),
+    ("y = Slice(c, [-1], [9223372036854775807], [0], [-1])\noutput y", "backwards"),
+    ("y = Slice(x, [0], n, [1], [0])\noutput y", "step is 0"),
+    ("y = Gather(n, [[0]], axis=1)\noutput y", "axis 1 does not exist"),
+    ("y, z = Split(c, [1,2], axis=1)\noutput y\noutput z", "make up the 4"),
+    ("y = Expand(c, [0,4])\noutput y", "empty"),
+    ("i = Unsqueeze(c, [1])\ny, h = GRU(i, w, v, _, l, hidden_size=3)\noutput y", "lengths"),
 ])  # fmt: skip
 def test_what_needs_the_number_is_refused_by_name(lines: str, what: str) -> None:
     with pytest.raises(UnsupportedError, match=what):

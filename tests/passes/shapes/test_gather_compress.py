@@ -48,8 +48,10 @@ def test_converted_without_a_size(kind: str, suffix: str, tmp_path: Path) -> Non
 
 def test_a_condition_of_unknown_length() -> None:
     """Of what a condition selects from, another may select again."""
-    text = X + "input c: bool[3]\ninput d: bool[3]\na = Compress(x, c, axis=1)\nb = Compress(d, c)\n" \
+    text = (
+        X + "input c: bool[3]\ninput d: bool[3]\na = Compress(x, c, axis=1)\nb = Compress(d, c)\n"
         "y = Compress(a, b, axis=1)\noutput y\n"
+    )
     rows = ([True, False, True], [False, True, False])
     feeds = [{"x": FLOATS, "c": np.array(c), "d": np.array([True, True, False])} for c in rows]
     assert "Compress" not in rewritten("gather-compress", text, *feeds)
