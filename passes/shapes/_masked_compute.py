@@ -106,29 +106,26 @@ def _scatter(s: Selections, node: OpView) -> Carried:
 @carries("Pad")
 def _pad(s: Selections, node: OpView) -> Carried:
     """Rows of one content after those that are there."""
-    rows, fill, pads = s.masked(node, 0), s.plain(node, 2), s.plain(node, 1)
-    listed, y = constant(node, 3), s.dims(node.op.outputs[0])
-    wanted = propagated_value(s.typed, node.op.inputs[1])
-    if rows is None or pads is None or wanted is None or y is None or node.attr("mode") != "constant":
+    rows, pads = s.masked(node, 0), s.plain(node, 1)
+    wanted, dims = propagated_value(s.typed, node.op.inputs[1]), s.dims(node.op.outputs[0])
+    if rows is None or pads is None or wanted is None or dims is None or rows.value.dtype is None:
         return None
-    rank = len(rows.shape)
-    if computed(node, 2) or computed(node, 3) or rows.value.dtype is None:
+    if node.attr("mode") != "constant" or computed(node, 2) or computed(node, 3):
         return None
+    rank, listed, fill = len(rows.shape), constant(node, 3), constant(node, 2)
     axes = [int(a) % rank for a in (range(rank) if listed is None else listed)]
     if rows.axis not in axes:
         return None
     at = len(axes) + axes.index(rows.axis)
     limits = bounds(wanted[at], s.sizes)
-    if limits is None or limits[0] < 0 or any(n != 0 for i, n in enumerate(wanted) if i != at):
+    if limits is None or limits[0] < 0 or limits[1] == 0 or any(n != 0 for i, n in enumerate(wanted) if i != at):
         return None
     shape = tuple(limits[1] if i == rows.axis else n for i, n in enumerate(rows.shape))
-    content = 0 if fill is None else fill.scalar()
-    filled = s.op.const(Const.of(np.full(shape, content, rows.value.dtype.numpy), rows.value.dtype))
+    content = np.full(shape, 0 if fill is None else fill.reshape(()), rows.value.dtype.numpy)
     rows = s.absolute(rows)
     added = s.first(limits[1], s.op.Slice(pads, ints(s.op, [at]), ints(s.op, [at + 1])))
-    value = s.op.Concat(rows.value, filled, axis=rows.axis)
-    padded = Masked(value, rows.axis, s.joined([rows.mask, added]))
-    size = y[rows.axis]
+    value = s.op.Concat(rows.value, s.op.const(Const.of(content, rows.value.dtype)), axis=rows.axis)
+    padded, size = Masked(value, rows.axis, s.joined([rows.mask, added])), dims[rows.axis]
     return [s.leading(padded, size).value if isinstance(size, int) else padded]
 
 

@@ -307,7 +307,7 @@ def _first_rows(s: Selections, node: OpView, rows: Masked, i: int) -> Masked | N
     ends = constant(node, 2)
     if ends is not None:
         end = int(ends[i])
-        return None if end < 0 else rows if end >= rows.rows else s.leading(rows, end)
+        return None if end <= 0 else rows if end >= rows.rows else s.leading(rows, end)
     wanted = propagated_value(s.typed, node.op.inputs[2])
     dims = s.dims(node.op.inputs[0])
     if wanted is not None and dims is not None and wanted[i] is not None and wanted[i] == dims[rows.axis]:

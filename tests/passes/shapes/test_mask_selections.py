@@ -222,6 +222,7 @@ def test_padding_after_the_rows(lines: str, sized: bool) -> None:
     "y = Pad(r, [0, 1, 1, 0])",
     "y = Pad(r, [0, 1], 0.0, [1])",
     "y = Pad(s, [0, 1], mode='edge')",
+    "a = Sub(h, h)\nq = Concat(a, a, axis=0)\ny = Pad(s, q)",
 ])  # fmt: skip
 def test_other_padding_is_left(lines: str) -> None:
     text = HEAD + lines.replace("(r", "(z").replace("(s,", "(o,").replace("'", '"') + "\noutput y\n"
@@ -323,6 +324,7 @@ output n
 @pytest.mark.parametrize("lines", [
     "y = Slice(r, [1], [3], [0])",  # which rows these are depends on how many there are
     "y = Slice(r, [0], [-1], [0])",
+    "y = Slice(r, [0], [0], [0])",
     "y = Gather(r, [0], axis=0)",
     "y = CumSum(r, 0)",
     "d, _ = Unique(s)\ny = Neg(d)",
