@@ -156,11 +156,12 @@ def group_normalization(b: Emitter, op: Op) -> Any:
 def lrn(b: Emitter, op: Op) -> Any:
     """``local_response_norm`` for odd windows on rank 4; else an average pool over the channels.
 
-    MIL does not say where an even window sits, and on rank 3 it normalises over another axis than ONNX.
+    MIL does not say where an even window sits, and on rank 3 it normalises over another axis than ONNX. To a layer of
+    a neuralnetwork a bias of 0 says that its default, 1, is meant.
     """
     x = b.var(op.inputs[0])
     size, alpha, beta, bias = (b.attr(op, name) for name in ("size", "alpha", "beta", "bias"))
-    if x.rank == 4 and size % 2:
+    if x.rank == 4 and size % 2 and (bias or b.target.format == "mlprogram"):
         return b.mb.local_response_norm(
             x=x, size=size, alpha=like(x, alpha), beta=like(x, beta), k=like(x, bias), name=b.name(op)
         )

@@ -87,3 +87,10 @@ def test_no_epsilon_but_the_model_s(line: str) -> None:
     model = parse(f"input x: float[1,2,1,3]\nconst v: float[2] = [0.01, 0.02]\ny = {line}\noutput y\n")
     feeds = {"x": np.array([0.0, 0.001, 0.002, 0.03, 0.01, 0.02], np.float32).reshape(1, 2, 1, 3)}
     assert_agrees(model, [feeds], "neuralnetwork", tolerance=2e-5)
+
+
+@pytest.mark.parametrize("size", [3, 4])
+def test_no_bias_but_the_model_s(size: int) -> None:
+    """A layer takes a bias of 0 for its default, 1."""
+    text = f"input x: float[1,5,2,1]\ny = LRN(x, size={size}, bias=0.0, alpha=1.0, beta=0.5)\noutput y\n"
+    assert_agrees(parse(text), [{"x": X.ravel().repeat(2)[:10].reshape(1, 5, 2, 1)}], "neuralnetwork")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import struct
 from collections.abc import Callable
@@ -332,3 +333,12 @@ def test_an_op_is_lifted_by_one_function() -> None:
     with pytest.raises(UsageError) as caught:
         lifts("relu")(lambda l, op: None)
     assert caught.value.code == "lifting-duplicate"
+
+
+def test_lift_knows_nothing_of_the_emitters() -> None:
+    """A helper that both used would be wrong in both, and their agreement would prove nothing."""
+    folder = Path(__file__).parents[3] / "lowering" / "lift"
+    for file in sorted(folder.rglob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("coregraft.lowering"):
+                assert (node.module or "").startswith("coregraft.lowering.lift"), f"{file.name} imports {node.module}"
