@@ -40,20 +40,19 @@ def own(g: Graph, names: Iterable[str]) -> None:
         UsageError: ``own-unknown`` for a type that the graph does not have.
     """
     wanted = dict.fromkeys(names)
-    found: dict[str, None] = {}
+    found: dict[str, str] = {}  # name -> the domain it has from now on
 
     def moved(op: Op) -> Op:
         if name_of(op) not in wanted:
             return op
-        found[name_of(op)] = None
-        return replace(op, domain=PREFIX + op.domain)
+        domain = found[name_of(op)] = PREFIX + op.domain
+        return replace(op, domain=domain)
 
     _change(g, moved)
     if missing := [name for name in wanted if name not in found]:
         types = ", ".join(sorted({name_of(op) for _, op in g.ops()}))
         raise UsageError("own-unknown", f"the model has no {missing[0]}", hint=f"after clean-up it has {types}")
-    domains = {op.domain for _, op in g.ops() if is_owned(op)}
-    g.set_opsets({**g.opsets, **dict.fromkeys(sorted(domains), 1)})
+    g.set_opsets({**g.opsets, **dict.fromkeys(sorted({*found.values()}), 1)})
 
 
 def disown_all(g: Graph) -> None:

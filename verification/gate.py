@@ -54,8 +54,6 @@ def save_verified(source: Any, done: Conversion, path: str | Path, *, draws: int
     path = Path(path)
     if isinstance(done, Divided):
         path = parts_path(path)
-    else:
-        package.check_suffix(path, done.target.format)
     try:
         holder = tempfile.TemporaryDirectory(prefix=".coregraft-", dir=path.parent)
     except OSError as error:

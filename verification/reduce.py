@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from coregraft.custom_layers.evaluate import Interpreter
-from coregraft.rewriter.errors import CoregraftError, UsageError
+from coregraft.rewriter.errors import CoregraftError, InputError, UsageError
 from coregraft.rewriter.graph import Graph
 from coregraft.rewriter.types import Array, DType, TensorType
 
@@ -139,16 +139,20 @@ class _Search:
         return list(ops[low:])
 
     def without_single_ops(self, ops: Sequence[int]) -> list[int]:
-        """Leave out every op that is not needed for the failure."""
+        """Leave out every op that is not needed for the failure; readers first, since what they read may need them."""
         kept = list(ops)
-        for op_id in list(ops):
+        for op_id in reversed(ops):
             rest = [i for i in kept if i != op_id]
             if self.fails(rest):
                 kept = rest
         return kept
 
     def cut(self, ops: Sequence[int]) -> tuple[Graph, dict[str, Array]]:
-        """The part as a graph of its own, with the values it reads as inputs."""
+        """The part as a graph of its own, with the values it reads as inputs.
+
+        Raises:
+            InputError: ``input-undrawable`` where it would begin at a sequence or the like.
+        """
         g, inside = self.graph, set(ops)
         part = Graph()
         part.graph.update({k: v for k, v in g.graph.items() if k not in ("inputs", "outputs", "value_info")})
@@ -160,6 +164,8 @@ class _Search:
                 const = g.const(value)
                 part.add_value(value, g.type_of(value), const)
                 if const is None:
+                    if value not in self.values:
+                        raise InputError("input-undrawable", "what is no tensor cannot be fed", node=value)
                     array = np.asarray(self.values[value])
                     feeds[value] = array
                     part.add_value(value, TensorType(DType.of(array.dtype), array.shape))

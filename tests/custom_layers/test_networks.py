@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 
 from coregraft.custom_layers.lifted import LiftedNetwork
+from coregraft.custom_layers.own import disown_all, is_owned, name_of, own
 from coregraft.custom_layers.registry import register_layer, temporarily
 from coregraft.lowering.convert import convert
 from coregraft.lowering.lift import lift
 from coregraft.rewriter.errors import UnsupportedError, UsageError
+from coregraft.rewriter.onnx_io.save import to_model
 from coregraft.rewriter.onnx_io.text import parse
 from coregraft.verification.gate import save_verified
 from tests.custom_layers import island_models as models
@@ -150,6 +152,30 @@ def test_what_an_owned_op_makes_is_typed_by_the_content_of_its_operands() -> Non
     done = convert(parse(text), format="neuralnetwork", own=["Reshape"])
     assert done.report.fallbacks[0]["class"] == "OnnxReshape"
     assert [f.shape for f in done.report.outputs] == [(3, 4)]
+
+
+def test_owning_reaches_into_bodies_and_is_taken_back_whole() -> None:
+    text = """opset 24
+        input x: float[2]
+        input c: bool[]
+        y: float[2] = If(c, then_branch={
+          t = Softmax(x, axis=0)
+          output t
+        }, else_branch={
+          e = Exp(x)
+          output e
+        })
+        output y
+        """
+    g = parse(text)
+    before = to_model(g).SerializeToString(deterministic=True)
+    own(g, ["Softmax"])
+    assert g.opsets == {"": 24, "coregraft.own/": 1}
+    (owner,) = (op for _, op in g.ops())
+    then = dict(owner.bodies())["then_branch"]
+    assert [name_of(op) for _, op in then.ops()] == ["coregraft.own/.Softmax"] and not is_owned(owner)
+    disown_all(g)
+    assert to_model(g).SerializeToString(deterministic=True) == before
 
 
 def test_owning_needs_an_op_and_a_format() -> None:

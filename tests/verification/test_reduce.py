@@ -59,6 +59,14 @@ def test_two_ops_that_fail_together_stay_together(g: Graph) -> None:
     assert {label.split()[0] for label in found.ops} == {"Exp", "Abs"}
 
 
+@pytest.mark.parametrize(("kind", "left"), [("Exp", ["Exp"]), ("SequenceAt", ["SequenceConstruct", "SequenceAt"])])
+def test_no_part_begins_at_what_is_no_tensor(kind: str, left: list[str]) -> None:
+    text = "input x: float[2]\na = Tanh(x)\ns = SequenceConstruct(a, x)\nb = SequenceAt(s, 0)\nc = Exp(b)\noutput c\n"
+    g = PassManager("upgrade-opset,infer-shapes").run(parse(text)).graph
+    found = reduce(g, draw(g), has(kind))  # type: ignore[arg-type]
+    assert [label.split()[0] for label in found.ops] == left
+
+
 def test_nothing_to_reduce(g: Graph) -> None:
     with pytest.raises(UsageError) as caught:
         reduce(g, draw(g), lambda graph, inputs: False)
