@@ -37,8 +37,26 @@ FULL_PRECISION_RULES = frozenset(
         "DecomposeNonMaxSuppression",
         "DecomposeRoiAlign",
         "DecomposeStft",
-        "DecomposeSvmClassifier",
         "DecomposeUnique",
+    }
+)
+#: What our rules made of ai.onnx.ml: it works on features as they were measured, prices and identifiers among them,
+#: which half precision may not hold, and compares them with thresholds that lie between two of them.
+FEATURE_RULES = frozenset(
+    {
+        "DecomposeArrayFeatureExtractor",
+        "DecomposeFeatureOps",
+        "DecomposeImputer",
+        "DecomposeLabelEncoder",
+        "DecomposeLinearClassifier",
+        "DecomposeLinearRegressor",
+        "DecomposeNormalizer",
+        "DecomposeScaler",
+        "DecomposeSvmClassifier",
+        "DecomposeSvmRegressor",
+        "DecomposeTreeEnsemble",
+        "DecomposeTreeEnsembleClassifier",
+        "DecomposeTreeEnsembleRegressor",
     }
 )
 #: Constants of at most this many elements keep their op in fp32 when half precision cannot hold them.
@@ -64,14 +82,14 @@ class AssignPrecision(Pass):
     What it does
     ------------
     Decides for each op whether it is computed in fp16 or fp32, retypes values, casts constants once, and puts a Cast
-    where a value crosses from one to the other. Inputs and outputs keep the type they had unless ``io`` says
-    otherwise; where the model has bfloat16, which Core ML has not, results are fp32, and a cast to it that only leads
-    into more arithmetic becomes one to the type of that arithmetic. Bodies of If and Loop are computed in fp32
-    throughout. An op stays in fp32 when the user says so, when it computes coordinates, counts, sizes or sums of
-    integers, when it casts integers for an output or an op in fp32, when it makes an angle for Sin or Cos of inputs and
-    constants alone (rotary and timestep embeddings), when a constant of its is out of half-precision range, or when a
-    small constant would lose more than rounding; in the last case, what then divides by the result or takes its
-    logarithm does too: ``x / max(norm, 1e-12)``.
+    where a value crosses from one to the other. Inputs and outputs keep the type they had unless ``io`` says otherwise;
+    where the model has bfloat16, which Core ML has not, results are fp32, and a cast to it that only leads into more
+    arithmetic becomes one to the type of that arithmetic. Bodies of If and Loop are computed in fp32 throughout. An op
+    stays in fp32 when the user says so, when it computes coordinates, counts, sizes or sums of integers, when it was
+    made from an op of ai.onnx.ml, when it casts integers for an output or an op in fp32, when it makes an angle for Sin
+    or Cos of inputs and constants alone (rotary and timestep embeddings), when a constant of its is out of
+    half-precision range, or when a small constant would lose more than rounding; in the last case, what then divides by
+    the result or takes its logarithm does too: ``x / max(norm, 1e-12)``.
 
     Why it matters
     --------------
@@ -176,6 +194,8 @@ class AssignPrecision(Pass):
             return DType.FLOAT, "it computes coordinates or counts"
         if op.origin is not None and op.origin.rule in FULL_PRECISION_RULES:
             return DType.FLOAT, "it computes coordinates or counts"
+        if op.origin is not None and op.origin.rule in FEATURE_RULES:
+            return DType.FLOAT, "it works on features as they were measured"
         if _counts(g, op):
             return DType.FLOAT, "its result is a whole number, or made from a sum of whole numbers"
         if op.type in self.keep_ops or any(fnmatch.fnmatchcase(op.name, p) for p in self.keep_nodes):

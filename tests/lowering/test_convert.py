@@ -7,12 +7,15 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 import pytest
 from onnx import parser
 
 from coregraft.lowering.convert import convert, graph_of
+from coregraft.lowering.lift import lift
 from coregraft.rewriter.errors import CoregraftError, InputError, UnsupportedError, UsageError
+from coregraft.rewriter.execute import run
 from coregraft.rewriter.onnx_io.load import from_model
 
 #: Enough passes for these models; what the default pipeline does is tested where it lives.
@@ -195,3 +198,20 @@ def test_weights_that_are_inputs_too_are_weights_in_half_precision(tmp_path: Pat
     done = convert(model, precision="fp16")
     assert done.report.ops_after["Cast"] == 2  # what goes in and what comes out
     done.save(tmp_path / "m.mlpackage")
+
+
+def test_features_of_any_size_reach_a_tree_in_half_precision(tmp_path: Path) -> None:
+    tree: dict[str, Any] = {
+        "n_targets": 1, "nodes_treeids": [0] * 3, "nodes_nodeids": [0, 1, 2], "nodes_featureids": [0] * 3,
+        "nodes_modes": ["BRANCH_LEQ", "LEAF", "LEAF"], "nodes_values": [100000.25, 0.0, 0.0],
+        "nodes_truenodeids": [1, 0, 0], "nodes_falsenodeids": [2, 0, 0], "target_treeids": [0, 0],
+        "target_nodeids": [1, 2], "target_ids": [0, 0], "target_weights": [1.0, 2.0],
+    }  # fmt: skip
+    node = onnx.helper.make_node("TreeEnsembleRegressor", ["x"], ["y"], domain="ai.onnx.ml", **tree)
+    x, y = (onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [2, 1]) for name in "xy")
+    opsets = [onnx.helper.make_opsetid("", 21), onnx.helper.make_opsetid("ai.onnx.ml", 3)]
+    model = onnx.helper.make_model(onnx.helper.make_graph([node], "g", [x], [y]), opset_imports=opsets, ir_version=10)
+    convert(model, precision="fp16").save(tmp_path / "m.mlpackage")
+    graph = lift(tmp_path / "m.mlpackage")
+    found = run(graph, {"x": np.array([[100000.0], [100000.5]], np.float32)})[graph.outputs["y"]]
+    assert found.tolist() == [[1.0], [2.0]]

@@ -3,7 +3,7 @@
 import pytest
 
 from coregraft.passes.catalogue import PASSES
-from coregraft.passes.precision.assign_precision import FULL_PRECISION, FULL_PRECISION_RULES
+from coregraft.passes.precision.assign_precision import FEATURE_RULES, FULL_PRECISION, FULL_PRECISION_RULES
 from coregraft.rewriter.graph import Graph, Op, Origin
 from coregraft.rewriter.manager import PassManager
 from coregraft.rewriter.onnx_io.text import parse
@@ -12,11 +12,14 @@ from coregraft.rewriter.types import DType, TensorType
 
 
 def test_the_lists_are_of_what_there_is() -> None:
-    assert {reference.partition(":")[2] for reference in PASSES.values()} >= FULL_PRECISION_RULES
+    assert {reference.partition(":")[2] for reference in PASSES.values()} >= FULL_PRECISION_RULES | FEATURE_RULES
     assert all(schema("", op_type) is not None for op_type in FULL_PRECISION)
 
 
-@pytest.mark.parametrize(("rule", "dtype"), [("DecomposeDft", DType.FLOAT), ("FuseGelu", DType.FLOAT16)])
+@pytest.mark.parametrize(
+    ("rule", "dtype"),
+    [("DecomposeDft", DType.FLOAT), ("DecomposeScaler", DType.FLOAT), ("FuseGelu", DType.FLOAT16)],
+)
 def test_what_a_rule_made(rule: str, dtype: DType) -> None:
     g = Graph()
     g.add_input("x", TensorType(DType.FLOAT, (3,)))
