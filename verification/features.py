@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -10,7 +11,7 @@ import numpy as np
 
 from coregraft.lowering.names import Names, legal
 from coregraft.passes.decompose.number_labels import LABELS_KEY
-from coregraft.rewriter.errors import UsageError
+from coregraft.rewriter.errors import InputError, UsageError
 from coregraft.rewriter.graph import Graph
 from coregraft.rewriter.shapes.dims import pin_dims
 from coregraft.rewriter.types import Array
@@ -32,7 +33,11 @@ class Features:
         return np.array(labels, object)[found.astype(np.int64)]
 
     def translate(self, feed: Mapping[str, Array], lifted: Graph) -> dict[str, Array]:
-        """A feed for the package: its names, types and ranks; inputs that it does not have are left out."""
+        """A feed for the package: its names, types and ranks; inputs that it does not have are left out.
+
+        Raises:
+            UsageError: ``package-mismatch`` for an input of another size.
+        """
         given_to = {}
         for name, feature in self.inputs.items():
             kind = lifted.tensor_type(feature)
@@ -40,6 +45,9 @@ class Features:
             if kind is not None:
                 array = array.astype(kind.dtype.numpy)
                 if kind.static_shape is not None:
+                    if array.size != math.prod(kind.static_shape):
+                        text = f"the model's input is {list(array.shape)}, the package's {list(kind.static_shape)}"
+                        raise UsageError("package-mismatch", text, node=name, hint="is it made from this model?")
                     array = array.reshape(kind.static_shape)
             given_to[feature] = array
         return given_to
@@ -50,14 +58,25 @@ def match_features(graph: Graph, lifted: Graph) -> Features:
 
     Raises:
         UsageError: ``package-mismatch`` when that leaves an input of the package or an output without partner.
+        InputError: ``package-broken`` when its metadata are not ours.
     """
     names = Names()  # those of a package of ours are given out in this order
     spelt_inputs, spelt_outputs = ({name: names.take(name) for name in side} for side in (graph.inputs, graph.outputs))
     inputs = _pair(spelt_inputs, list(lifted.inputs), optional=True)
     outputs = _pair(spelt_outputs, list(lifted.outputs), optional=False)
     told = dict(lifted.graph.get("metadata", ()))
-    labels = {name: json.loads(told[LABELS_KEY + name]) for name in outputs if LABELS_KEY + name in told}
+    labels = {name: _labels(name, told[LABELS_KEY + name]) for name in outputs if LABELS_KEY + name in told}
     return Features(inputs, outputs, labels)
+
+
+def _labels(name: str, text: str) -> list[str]:
+    try:
+        found = json.loads(text)
+    except ValueError:
+        found = None
+    if not isinstance(found, list):
+        raise InputError("package-broken", "the names of classes in its metadata are no list", node=name)
+    return found
 
 
 def pin_sizes(graph: Graph, lifted: Graph, features: Features) -> None:
@@ -90,8 +109,8 @@ def _pair(spelt: Mapping[str, str], theirs: list[str], *, optional: bool) -> dic
 
 
 def _shape(graph: Graph, lifted: Graph, value: str, feature: str) -> tuple[int, ...] | None:
+    """The shape that the package gives an input whose own is open; None for any other input."""
     ours, theirs = graph.tensor_type(value), lifted.tensor_type(feature)
-    shape = None if theirs is None else theirs.static_shape
-    if shape is None or ours is None or ours.static_shape is not None:
+    if ours is None or theirs is None or ours.static_shape is not None:
         return None
-    return () if ours.rank == 0 else shape
+    return theirs.static_shape

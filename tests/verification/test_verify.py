@@ -75,6 +75,29 @@ def test_labels_that_are_strings(tmp_path: Path) -> None:
     assert [(c.name, c.ok) for c in wrong.outputs] == [("label", False), ("p", True)]
 
 
+def test_labels_that_are_no_list_are_a_broken_package() -> None:
+    ours = parse("input x: float[2]\ny = Neg(x)\noutput y\n")
+    theirs = ours.copy()
+    for text in ("no json", '{"a": 1}'):
+        theirs.graph["metadata"] = (("com.coregraft.labels.y", text),)
+        with pytest.raises(CoregraftError, match="package-broken"):
+            match_features(ours, theirs)
+
+
+def test_a_package_of_the_same_names_and_other_sizes(tmp_path: Path) -> None:
+    _, path = package(tmp_path, "input x: float[2,6]\ny = Exp(x)\noutput y\n")
+    with pytest.raises(CoregraftError, match="package-mismatch") as caught:
+        verify(parse("input x: float[3,6]\ny = Exp(x)\noutput y\n"), path)
+    assert caught.value.node == "x"
+
+
+def test_inputs_and_outputs_without_dims(tmp_path: Path) -> None:
+    text = "input s: float[]\ninput x: float[n]\ny = Mul(s, s)\nz = Add(x, y)\noutput y\noutput z\n"
+    graph, path = parse(text), tmp_path / "model.mlpackage"
+    coregraft.convert(graph, precision="fp32", dims={"n": 3}).save(path)
+    assert verify(graph, path).ok
+
+
 def test_names_that_core_ml_cannot_spell(tmp_path: Path) -> None:
     text = (
         'input "x:0": float[2,3]\ninput "x/0": float[2,3]\ninput x_0_1: float[2,3]\n'
