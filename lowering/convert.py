@@ -213,8 +213,8 @@ def settle(graph: Graph, goal: Target) -> list[PassReport]:
 
 def _own(graph: Graph, goal: Target, rung: Fallback | None, names: Sequence[str]) -> None:
     if not isinstance(rung, Owner):
-        hint = "--format neuralnetwork --fallback custom"
-        raise UsageError("own-unavailable", f"with this fallback, {goal.format} has no layers of one's own", hint=hint)
+        text = "with this fallback nothing takes ops that Core ML has"
+        raise UsageError("own-unavailable", text, hint="--fallback auto: custom layers, or islands between parts")
     settle(graph, goal)
     rung.own(graph, names)
 
