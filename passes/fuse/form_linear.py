@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from coregraft.passes.precision.assign_precision import FEATURE_RULES
 from coregraft.rewriter.dialect import DOMAIN
 from coregraft.rewriter.graph import Graph
 from coregraft.rewriter.passes import (
@@ -142,13 +143,16 @@ class _FromMatMul(Rule):
     equivalence: ClassVar[Equivalence] = REASSOCIATING
 
     def pattern(self, op: Any, x: Any, w: Any, b: Any) -> Any:
-        product = op.MatMul(x, w)
+        product = op.MatMul(x, w, _name="product")
         return op.any_of(op.Add(product, b), op.Sub(product, b), op.Sub(b, product))
 
     def where(self, m: Any) -> Any:
         reason = weight_of(m.w)
         if reason is not None:
             return reason
+        origin = m.product.op.origin
+        if origin is not None and origin.rule in FEATURE_RULES:
+            return m.no("it was made of an op of ai.onnx.ml, which has to be seen when precision is assigned")
         if m.x.rank is None or m.x.rank < 2:
             return m.no("the rank of {} is not 2 or more", m.x.name)
         features = m.w.const.shape[1]

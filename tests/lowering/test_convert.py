@@ -200,18 +200,24 @@ def test_weights_that_are_inputs_too_are_weights_in_half_precision(tmp_path: Pat
     done.save(tmp_path / "m.mlpackage")
 
 
-def test_features_of_any_size_reach_a_tree_in_half_precision(tmp_path: Path) -> None:
+def test_features_of_any_size_in_half_precision(tmp_path: Path) -> None:
     tree: dict[str, Any] = {
         "n_targets": 1, "nodes_treeids": [0] * 3, "nodes_nodeids": [0, 1, 2], "nodes_featureids": [0] * 3,
         "nodes_modes": ["BRANCH_LEQ", "LEAF", "LEAF"], "nodes_values": [100000.25, 0.0, 0.0],
         "nodes_truenodeids": [1, 0, 0], "nodes_falsenodeids": [2, 0, 0], "target_treeids": [0, 0],
         "target_nodeids": [1, 2], "target_ids": [0, 0], "target_weights": [1.0, 2.0],
     }  # fmt: skip
-    node = onnx.helper.make_node("TreeEnsembleRegressor", ["x"], ["y"], domain="ai.onnx.ml", **tree)
-    x, y = (onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [2, 1]) for name in "xy")
+    line: dict[str, Any] = {"coefficients": [0.001], "intercepts": [1.0], "targets": 1}
+    nodes = [
+        onnx.helper.make_node("TreeEnsembleRegressor", ["x"], ["y"], domain="ai.onnx.ml", **tree),
+        onnx.helper.make_node("LinearRegressor", ["x"], ["z"], domain="ai.onnx.ml", **line),
+    ]
+    x, *results = (onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [2, 1]) for name in "xyz")
     opsets = [onnx.helper.make_opsetid("", 21), onnx.helper.make_opsetid("ai.onnx.ml", 3)]
-    model = onnx.helper.make_model(onnx.helper.make_graph([node], "g", [x], [y]), opset_imports=opsets, ir_version=10)
+    graph_proto = onnx.helper.make_graph(nodes, "g", [x], results)
+    model = onnx.helper.make_model(graph_proto, opset_imports=opsets, ir_version=10)
     convert(model, precision="fp16").save(tmp_path / "m.mlpackage")
     graph = lift(tmp_path / "m.mlpackage")
-    found = run(graph, {"x": np.array([[100000.0], [100000.5]], np.float32)})[graph.outputs["y"]]
-    assert found.tolist() == [[1.0], [2.0]]
+    found = run(graph, {"x": np.array([[100000.0], [100000.5]], np.float32)})
+    assert found[graph.outputs["y"]].tolist() == [[1.0], [2.0]]
+    np.testing.assert_allclose(found[graph.outputs["z"]], [[101.0], [101.0005]], rtol=1e-6)
