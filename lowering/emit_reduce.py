@@ -193,7 +193,7 @@ def topk(b: Emitter, op: Op) -> Any:
         return _first_in_order(b, op, x, axis, to_shape(b, b.var(op.inputs[1]), ()))
     k = int(given.reshape(()))
     if k < 1 or (is_known(size) and k > size):
-        b.refuse(op, f"K is {k}, and the axis has {size if is_known(size) else 'at least as many'} elements")
+        b.refuse(op, f"K is {k}" + (f", and the axis has {size} elements" if is_known(size) else ""))
     return b.mb.topk(x=x, k=k, axis=axis, ascending=not b.attr(op, "largest"), name=b.name(op))
 
 

@@ -7,6 +7,7 @@ rules them out where it sees them coming (H4.04), and what it does with one of t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import reduce
@@ -65,11 +66,13 @@ def vector(b: Emitter, sizes: Sequence[Size]) -> Any:
 
 def product(b: Emitter, sizes: Sequence[Size]) -> Size:
     """The product of some sizes: a number where all of them are."""
-    known = int(np.prod([size for size in sizes if is_known(size)], dtype=np.int64))
-    loose = [size for size in sizes if not is_known(size)]
-    if len(loose) == 1 and known == 1:
-        return loose[0]
-    return reduce(lambda x, y: b.mb.mul(x=x, y=run_time(b, y)), loose, np.int32(known)) if loose else known
+    factors = [size for size in sizes if not is_known(size)]
+    known = math.prod(size for size in sizes if is_known(size))
+    if known != 1 or not factors:
+        factors.append(known)
+    if len(factors) == 1:
+        return factors[0]
+    return reduce(lambda x, y: b.mb.mul(x=run_time(b, x), y=run_time(b, y)), factors)
 
 
 def broadcast_sizes(b: Emitter, vars: Sequence[Any]) -> list[Size]:
