@@ -70,6 +70,6 @@ class FuseMatmulBatchNorm(Rule):
             m.x,
             weight.astype(w.dtype),
             bias.astype(w.dtype),
-            transA=m.product.attr("transA") if is_gemm else None,
+            transA=m.product.attr("transA"),
             transB=1 if by_rows else None,
         )
