@@ -246,8 +246,6 @@ def _batched(s: Selections, node: OpView) -> Carried:
         return None
     if node.type == "Gemm" and len(others) > 1 and others[1] is not None and size_at(others[1].static_shape, -2) != 1:
         return None
-    if len([o for o in node.op.outputs if o]) > 1:
-        return None
     value = getattr(s.op, node.type)(s.absolute(rows).value, *others, **node.attrs)
     return [Masked(value, 0, rows.mask)]
 
@@ -262,7 +260,7 @@ def _others(s: Selections, node: OpView) -> list[ValueView | None] | None:
 @carries("LayerNormalization", "RMSNormalization")
 def _normalization(s: Selections, node: OpView) -> Carried:
     rows, others = s.masked(node, 0), _others(s, node)
-    if rows is None or others is None or len(node.op.outputs) > 1:
+    if rows is None or others is None:
         return None
     at = rows.axis - len(rows.shape)
     if node.attr("axis") % len(rows.shape) <= rows.axis or any(size_at(o.static_shape, at) != 1 for o in others if o):

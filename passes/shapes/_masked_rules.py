@@ -152,8 +152,6 @@ def _size(s: Selections, node: OpView) -> Carried:
 @carries(*UNARY, *BROADCASTING)
 def _pointwise(s: Selections, node: OpView) -> Carried:
     """Operands broadcast against each other, all masked ones alike."""
-    if len([o for o in node.op.outputs if o]) > 1:
-        return None
     first, values = None, list[Any]()
     shape = s.dims(node.op.outputs[0])
     for i, name in enumerate(node.op.inputs):

@@ -223,6 +223,7 @@ def test_padding_after_the_rows(lines: str, sized: bool) -> None:
     "y = Pad(r, [0, 1], 0.0, [1])",
     "y = Pad(s, [0, 1], mode='edge')",
     "a = Sub(h, h)\nq = Concat(a, a, axis=0)\ny = Pad(s, q)",
+    "f = ReduceMax(v, keepdims=0)\nq = Sub([9], h)\np = Concat([0], q, axis=0)\ny = Pad(s, p, f)",
 ])  # fmt: skip
 def test_other_padding_is_left(lines: str) -> None:
     text = HEAD + lines.replace("(r", "(z").replace("(s,", "(o,").replace("'", '"') + "\noutput y\n"
@@ -328,6 +329,7 @@ output n
     "y = Gather(r, [0], axis=0)",
     "y = CumSum(r, 0)",
     "d, _ = Unique(s)\ny = Neg(d)",
+    "const w: float[4] = [1.0, 2.0, 3.0, 4.0]\ny, d = LayerNormalization(r, w, axis=-1)\noutput d",
     "y = If(some, then_branch={\n  a = Neg(r)\n  output a\n}, else_branch={\n  b = Exp(r)\n  output b\n})",
 ])  # fmt: skip
 def test_what_needs_the_rows_alone(lines: str) -> None:
@@ -336,8 +338,14 @@ def test_what_needs_the_rows_alone(lines: str) -> None:
     assert "Relu" not in open_ops(after), "what comes before still has fixed sizes"
 
 
-def test_different_selections_do_not_mix() -> None:
-    text = HEAD + "l = NonZero(o)\nm = Squeeze(l, [0])\ng = Gather(v, m)\ny = Add(s, g)\noutput y\n"
+@pytest.mark.parametrize("lines", [
+    "y = Add(s, g)", "y = Concat(s, g, axis=0)",
+    "u = Unsqueeze(s, [1])\nw = Unsqueeze(g, [1])\ny = Concat(u, w, axis=1)",
+    "u = Reshape(s, [-1, 1, 1])\nw = Reshape(g, [-1, 1, 1])\ny = MatMul(u, w)",
+    "y = ScatterElements(v, t, g, axis=0)",
+])  # fmt: skip
+def test_different_selections_do_not_mix(lines: str) -> None:
+    text = HEAD + "l = NonZero(o)\nm = Squeeze(l, [0])\ng = Gather(v, m)\n" + lines + "\noutput y\n"
     given = [feeds(f) | {"o": f[::-1].copy()} for f in FLAGS]
     same("input o: bool[6]\n" + text.lstrip(), given)
 
