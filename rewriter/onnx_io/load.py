@@ -115,6 +115,9 @@ class _Reader:
                 key = (f.domain, f.name, f.overload)
                 if key in functions:
                     raise InputError("value-redefined", f'the function "{f.domain}.{f.name}" is there twice')
+                if f.domain in ("", "ai.onnx") and onnx.defs.has(f.name, opsets.get("", 0), ""):
+                    # ONNX leaves it to the runtime which of the two a node means
+                    raise InputError("value-redefined", f'the function "{f.name}" has the name of an op of ONNX')
                 functions[key] = self.function(f)
             g.graph["functions"] = MappingProxyType(functions)
         rest = onnx.ModelProto(

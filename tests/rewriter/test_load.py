@@ -153,6 +153,13 @@ def test_sparse_initializers_are_dense_constants() -> None:
     assert const is not None and const.numpy().tolist() == [[0, 5, 0], [0, 0, 7]]
 
 
+def test_a_function_may_have_the_name_that_a_later_opset_gives_to_an_op() -> None:
+    model = with_functions([RELU], domain="", name="Gelu")  # born in opset 20
+    model.opset_import[0].version = 18
+    model.functions[0].opset_import[0].version = 18
+    assert list(load(model).functions) == [("", "Gelu", "")]
+
+
 def test_functions_are_graphs_with_attribute_references() -> None:
     body = helper.make_node("LeakyRelu", ["a"], ["b"])
     body.attribute.append(onnx.AttributeProto(name="alpha", type=onnx.AttributeProto.FLOAT, ref_attr_name="slope"))
@@ -389,10 +396,10 @@ def nested(depth: int) -> onnx.ModelProto:
 REFERENCE = onnx.AttributeProto(name="alpha", ref_attr_name="slope", type=onnx.AttributeProto.FLOAT)
 
 
-def with_functions(*bodies: list[onnx.NodeProto]) -> onnx.ModelProto:
+def with_functions(*bodies: list[onnx.NodeProto], domain: str = "d", name: str = "F") -> onnx.ModelProto:
     model = model_of([RELU])
     imports = [helper.make_opsetid("", 24)]
-    model.functions.extend(helper.make_function("d", "F", ["x"], ["y"], body, imports) for body in bodies)
+    model.functions.extend(helper.make_function(domain, name, ["x"], ["y"], body, imports) for body in bodies)
     return model
 
 
@@ -440,6 +447,7 @@ REFUSED: dict[str, tuple[onnx.ModelProto, str]] = {
     "opset below 1 of another domain": (model_of([RELU], opsets={"": 24, "ai.onnx.ml": -3}), "opset-unsupported"),
     "two opsets of one domain": (model_of([RELU], opsets={"": 24, "ai.onnx": 23}), "opset-unsupported"),
     "function twice": (with_functions([RELU], [RELU]), "value-redefined"),
+    "function of the name of an op": (with_functions([RELU], domain="", name="Abs"), "value-redefined"),
     "reference outside of a function": (
         model_of([onnx.NodeProto(op_type="LeakyRelu", input=["x"], output=["y"], attribute=[REFERENCE])]),
         "attribute-type",
