@@ -44,7 +44,7 @@ def lift(
 ) -> Outcome:
     from collections import Counter
 
-    from coregraft.cli.report import print_some, size_of, size_text
+    from coregraft.cli.report import print_some, print_written
     from coregraft.lowering.lift import lift as lifted
     from coregraft.rewriter.errors import InputError
     from coregraft.rewriter.onnx_io.save import save
@@ -55,7 +55,7 @@ def lift(
         hint = f"lift its packages one by one, as {Path(package, 'part0.mlpackage')}"
         raise InputError("package-in-parts", "a model in parts is several packages", node=package, hint=hint)
     graph = lifted(package, strict=strict, fp16=fp16, function=function)
-    save(graph, output)
+    written = save(graph, output)
     ops = Counter(op.type for _, op in graph.ops())
     types = {name: str(graph.type_of(name)) for name in graph.inputs}
     results = {public: str(graph.type_of(value)) for public, value in graph.outputs.items()}
@@ -72,6 +72,6 @@ def lift(
         print_some([f"input {name}: {kind}" for name, kind in types.items()])
         print_some([f"output {name}: {kind}" for name, kind in results.items()])
         click.echo(f"{ops.total()} ONNX ops")
-        click.echo(f"wrote {output} ({size_text(size_of(output))})")
+        print_written(written)
 
     return Outcome(result, show, warnings=list(graph.graph["lift_warnings"]))

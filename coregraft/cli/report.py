@@ -84,8 +84,7 @@ def print_gate(gate: Gated, model: str, seconds: float) -> None:
     """What became of a package: how near it is to its model, and where it is."""
     if gate.verification is not None:
         print_verification(gate.verification)
-    for path in gate.written:
-        click.echo(f"wrote {path} ({size_text(size_of(path))})")
+    print_written(gate.written)
     if not gate.passed:
         click.echo(
             f"the package computes something else, so it did not get its name: `coregraft verify {model} "
@@ -93,6 +92,12 @@ def print_gate(gate: Gated, model: str, seconds: float) -> None:
             err=True,
         )
     click.echo(f"took {seconds:.1f} s", err=True)
+
+
+def print_written(paths: Iterable[str | Path]) -> None:
+    """The files and folders that were written, and how large they are."""
+    for path in paths:
+        click.echo(f"wrote {path} ({size_text(size_of(path))})")
 
 
 def print_features(side: str, features: Iterable[Feature]) -> None:

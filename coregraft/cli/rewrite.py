@@ -41,7 +41,7 @@ def rewrite(
     show_diff: bool,
     say: Callable[[str], None],
 ) -> Outcome:
-    from coregraft.cli.report import pass_rows, print_passes, size_of, size_text
+    from coregraft.cli.report import pass_rows, print_passes, print_written
     from coregraft.passes.pipelines import rewrite_pipeline
     from coregraft.rewriter.manager import PassManager
     from coregraft.rewriter.onnx_io.save import save
@@ -60,13 +60,19 @@ def rewrite(
     manager.after_pass = lambda report, _: say(f"rewriting: {report.spec}")
     before = source.load()
     done = manager.run(before)
-    save(done.graph, output)
+    written = save(done.graph, output)
     text = ""
     if show_diff:
         from coregraft.rewriter.onnx_io.text import diff
 
         text = diff(before, done.graph)
-    result = {"model": source.path, "output": output, "pipeline": str(manager), "passes": pass_rows(done.reports)}
+    result = {
+        "model": source.path,
+        "output": output,
+        "written": [str(path) for path in written],
+        "pipeline": str(manager),
+        "passes": pass_rows(done.reports),
+    }
     if show_diff:
         result["diff"] = text
     seconds = time.perf_counter() - started
@@ -76,6 +82,7 @@ def rewrite(
             click.echo(text, nl=False)
         print_passes(done.reports)
         click.echo(f"{sum(1 for _ in before.ops())} ops -> {sum(1 for _ in done.graph.ops())}")
-        click.echo(f"wrote {output} ({size_text(size_of(output))}) in {seconds:.1f} s")
+        print_written(written)
+        click.echo(f"took {seconds:.1f} s", err=True)
 
     return Outcome(result, show)

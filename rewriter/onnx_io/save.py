@@ -29,7 +29,7 @@ _EXTERNAL_IF_HUGE = 1024
 _OLDEST_IR, _FUNCTIONS_IR = 4, 8
 
 
-def save(g: Graph, path: str | Path, *, external_threshold: int | None = None) -> None:
+def save(g: Graph, path: str | Path, *, external_threshold: int | None = None) -> list[Path]:
     """Write the graph to an ONNX file: the same bytes for the same graph, complete or not at all.
 
     Constants that came from external data go to a file of the same name beside ``path``, the others into the
@@ -39,6 +39,9 @@ def save(g: Graph, path: str | Path, *, external_threshold: int | None = None) -
     Args:
         external_threshold: constants of at least so many bytes go to ``<path>.data``, all others into the model,
             wherever they came from.
+
+    Returns:
+        The files that were written, the model first.
 
     Raises:
         UsageError: ``output-unwritable``. GraphError: as :func:`to_model`.
@@ -57,11 +60,12 @@ def save(g: Graph, path: str | Path, *, external_threshold: int | None = None) -
     pieces = splice_weights(model.SerializeToString(deterministic=True), streamed)
     if sum(piece.nbytes for piece in pieces) > MAX_MESSAGE:
         raise UsageError("model-too-large", "the model passes 2 GB; let its weights be external", node=str(path))
+    fresh = {path.parent / location: entries for location, entries in layout.files.items() if location not in there}
     with Staged() as files:
-        for location, entries in layout.files.items():
-            if location not in there:
-                files.write(path.parent / location, external_pieces(entries))
+        for file, entries in fresh.items():
+            files.write(file, external_pieces(entries))
         files.write(path, pieces)
+    return [path, *fresh]
 
 
 def _settle(layout: Layout, folder: Path, data_name: str) -> set[str]:

@@ -200,3 +200,13 @@ def test_an_interrupted_command_is_no_finding_and_leaves_nothing(here: Path) -> 
     assert child.returncode == 130
     assert json.loads(out)["error"]["code"] == "run-interrupted"
     assert sorted(p.name for p in here.iterdir()) == ["begun", "m.onnx"]
+
+
+def test_every_file_that_was_written_is_told(here: Path) -> None:
+    g = parse("opset 17\ninput x: float[2]\nconst w: float[2] = [1.0, 2.0]\ny = Mul(x, w)\noutput y\n")
+    save(g, here / "w.onnx", external_threshold=1)
+    result = run("rewrite", "w.onnx", "-o", "out.onnx", "--json")
+    assert json.loads(result.stdout)["result"]["written"] == ["out.onnx"], "the weights are there already"
+    (here / "other").mkdir()
+    result = run("rewrite", "w.onnx", "-o", "other/out.onnx")
+    assert result.exit_code == 0 and "wrote other/w.onnx.data (8 bytes)" in result.stdout
