@@ -238,7 +238,7 @@ def where(b: Emitter, op: Op) -> Any:
     if shapes[0] == shapes[1] == shapes[2] or shapes[1:] == [shapes[0], ()] or shapes[1:] == [(), shapes[0]]:
         return b.mb.select(cond=cond, a=x, b=y, name=b.name(op))
     shape = broadcast_sizes(b, (cond, x, y))
-    if not all(map(is_known, shape)):
+    if not all(map(is_known, (*shapes[1], *shapes[2]))):
         x, y = broadcast_to(b, x, shape), broadcast_to(b, y, shape)
     elif np.broadcast_shapes(*shapes[1:]) != tuple(shape):
         x = broadcast_to(b, x, shape)
