@@ -60,25 +60,23 @@ class DecomposeMaxPool(Decomposition):
             return axes
         if x.dtype is None:
             return NoMatch("the type of the input is not known")
+        read = wants(node, 1)
+        if read and x.static_shape is None:
+            return NoMatch("its indices are read, and the shape of the input is not known")
+        if not read and any(node.op.outputs[1:]):
+            return NoMatch("its unused Indices are still there")
         dtype = x.dtype if x.dtype.is_float else DType.FLOAT
         source = x if dtype is x.dtype else op.Cast(x, to=int(dtype))
         lowest = np.array(np.finfo(dtype.numpy).min, dtype.numpy)
         wide = _windows.padded(op, source, axes, op.const(lowest))
-        indices = wants(node, 1)
-        if not indices:
-            y = _windows.over_windows(op, wide, axes, lambda slices: op.Max(*slices))
-        elif x.static_shape is None:
-            return NoMatch("its indices are read, and the shape of the input is not known")
-        else:
+        places = None
+        if read:
+            assert x.static_shape is not None
             y, places = _with_indices(op, wide, axes, x.static_shape, column_major=node.attr("storage_order") == 1)
+        else:
+            y = _windows.over_windows(op, wide, axes, lambda slices: op.Max(*slices))
         y = y if x.dtype.is_float else op.Cast(y, to=int(x.dtype))
-        if not wants(node, 1):
-            return (
-                y
-                if len(node.op.outputs) == 1 or not node.op.outputs[1]
-                else NoMatch("its unused Indices are still there")
-            )
-        return (y, places) if node.op.outputs[0] else places
+        return tuple(value for value, name in zip((y, places), node.op.outputs, strict=False) if name)
 
 
 def _with_indices(

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from coregraft.passes.decompose._base import Decomposition, ints, need, scalar
+from coregraft.passes.decompose._base import Decomposition, ints, scalar
+from coregraft.passes.decompose._classes import as_float
 from coregraft.rewriter.passes import Equivalence, OpBuilder, OpView
-from coregraft.rewriter.types import DType
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,7 @@ class DecomposeNormalizer(Decomposition):
     when_unsupported: ClassVar[bool] = True
 
     def build(self, op: OpBuilder, node: OpView) -> Any:
-        x: Any = need(node, 0)
-        x = x if x.dtype is DType.FLOAT else op.Cast(x, to=int(DType.FLOAT))
+        x = as_float(op, node)
         kind = {"MAX": "ReduceMax", "L1": "ReduceL1", "L2": "ReduceL2"}[node.attr("norm")]
         norm = getattr(op, kind)(x, ints(op, [-1]), keepdims=1)
         zero = op.Equal(norm, scalar(op, 0, x))
