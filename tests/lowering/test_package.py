@@ -267,6 +267,17 @@ def test_a_pass_of_coremltools_that_fails_is_our_error(monkeypatch: pytest.Monke
     assert caught.value.code == "lowering-failed"
 
 
+def test_a_pass_that_a_later_coremltools_has_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    from coremltools.converters.mil.mil.passes.pass_registry import PASS_REGISTRY
+
+    name, target = "common::const_elimination", targets.get("iOS17")
+    monkeypatch.delitem(PASS_REGISTRY.passes, name)
+    g = parse("input x: float[2]\ny: float[2] = Relu(x)\noutput y")
+    with pytest.raises(CoregraftError, match=name) as caught:
+        pipeline.run(lower_graph(g, target).program, target)
+    assert caught.value.code == "coremltools-changed"
+
+
 def test_an_unknown_pipeline() -> None:
     with pytest.raises(UsageError) as error:
         pipeline.passes_for("long", "mlprogram")
