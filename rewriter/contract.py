@@ -86,20 +86,21 @@ class Pass:
         """The first line of the documentation."""
         return (cls.__doc__ or "").strip().splitlines()[0] if cls.__doc__ else cls.__name__
 
+    def options(self) -> dict[str, Any]:
+        """The options that are not at their default, by the name that users write: ``min-blowup``."""
+        defaults = {
+            f.name: f.default if f.default_factory is dataclasses.MISSING else f.default_factory()
+            for f in dataclasses.fields(self)
+        }
+        given = {name: getattr(self, name) for name in defaults}
+        return {name.replace("_", "-"): value for name, value in given.items() if value != defaults[name]}
+
     def spec(self) -> str:
         """The pass as text: ``replace-dilated-conv{min-blowup=9}``, options at their default left out."""
-        options = [
-            f"{f.name.replace('_', '-')}={_text(getattr(self, f.name))}"
-            for f in dataclasses.fields(self)
-            if getattr(self, f.name) != _default(f)
-        ]
         from coregraft.rewriter.registry import registered_name
 
-        return registered_name(type(self)) + (f"{{{','.join(options)}}}" if options else "")
-
-
-def _default(f: dataclasses.Field[Any]) -> Any:
-    return f.default if f.default_factory is dataclasses.MISSING else f.default_factory()
+        options = ",".join(f"{name}={_text(value)}" for name, value in self.options().items())
+        return registered_name(type(self)) + (f"{{{options}}}" if options else "")
 
 
 def _text(value: Any) -> str:
@@ -141,11 +142,11 @@ class Context:
             known = self._rewriters[id(g)] = Rewriter(g, self.pass_name, self.target)
         return known
 
-    def rewrite(self, g: Graph, rules: Sequence[Rule], *, into_bodies: bool = True) -> int:
+    def rewrite(self, g: Graph, rules: Sequence[Rule]) -> int:
         """Run rules over the graph and its bodies to a fixed point; returns how many rewrites took place."""
         from coregraft.rewriter.driver import rewrite_greedily
 
-        return rewrite_greedily(g, rules, self, into_bodies=into_bodies)
+        return rewrite_greedily(g, rules, self)
 
     def run(self, pass_: Pass, g: Graph) -> bool:
         """Run another pass as a part of this one; returns whether it changed anything."""

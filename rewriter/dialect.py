@@ -41,14 +41,4 @@ def function(op_type: str) -> onnx.FunctionProto:
 
 def functions_for(g: Graph) -> list[onnx.FunctionProto]:
     """The definitions of the internal ops that a graph and its bodies use, sorted by type."""
-    return [function(op_type) for op_type in sorted(_used(g))]
-
-
-def _used(g: Graph) -> set[str]:
-    found: set[str] = set()
-    for _, op in g.ops():
-        if op.domain == DOMAIN:
-            found.add(op.type)
-        for _, body in op.bodies():
-            found |= _used(body)
-    return found
+    return [function(op_type) for op_type in sorted({op.type for op in g.all_ops() if op.domain == DOMAIN})]

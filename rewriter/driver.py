@@ -20,6 +20,7 @@ from coregraft.rewriter.match import Match, NoMatch
 from coregraft.rewriter.pattern import OpPattern, Result
 from coregraft.rewriter.rewriter import Rewriter, TypeChangedError
 from coregraft.rewriter.rule import Rule
+from coregraft.rewriter.target import Target
 
 Key = tuple[str, str]
 #: The producer of the operands there (any of them will do) is one of these.
@@ -43,15 +44,15 @@ class RuleIndex:
         They depend on nothing but the types of the op and of its operands' producers, of which a graph has few
         combinations: each is decided once, however many rules there are.
         """
-        rules = self.table.get(op.key)
-        if rules is None:
+        key = op.key
+        if key not in self.table:
             return ()
         producers = tuple([_producer_key(g, value) for value in op.inputs])
-        known = (op.key, producers)
+        known = (key, producers)
         if known not in self._known:
             self._known[known] = tuple(
                 rule
-                for rule, ways in rules
+                for rule, ways in self.table[key]
                 if not ways or any(all(not keys.isdisjoint(producers[at]) for at, keys in way) for way in ways)
             )
         return self._known[known]
@@ -78,11 +79,12 @@ def find(rule: Rule, g: Graph, *, ctx: Context | None = None) -> list[Match]:
     A rule without a pattern is tried on a scratch copy instead, and reports the ops at which it would rewrite.
     """
     index = RuleIndex([rule])
-    roots = sorted((g.order_key(i), i) for i, op in g.ops() if op.key in index.table)
+    roots = sorted((i for i, op in g.ops() if op.key in index.table), key=g.order_key)
     if not rule.compiled():
-        return [m for _, i in roots if (m := _dry_run(rule, g, i, ctx)) is not None]
+        target = None if ctx is None else ctx.target
+        return [Match(g, i, (i,), g.op(i).outputs, {}) for i in roots if _dry_run(rule, g, i, target)]
     found = []
-    for _, op_id in roots:
+    for op_id in roots:
         for candidate in index.candidates(g, g.op(op_id)):
             match = candidate.match(g, op_id)
             if isinstance(match, Match):
@@ -90,17 +92,16 @@ def find(rule: Rule, g: Graph, *, ctx: Context | None = None) -> list[Match]:
     return found
 
 
-def _dry_run(rule: Rule, g: Graph, op_id: int, ctx: Context | None) -> Match | None:
-    rw = Rewriter(g, target=ctx.target if ctx is not None else None)
+def _dry_run(rule: Rule, g: Graph, op_id: int, target: Target | None = None) -> Any:
+    """What a rule without a pattern says at an op; what it did there is undone."""
+    rw = Rewriter(g, target=target)
     rw.at((op_id,), rule.name)
-    outputs = g.op(op_id).outputs
     try:
-        done = rule.match_and_rewrite(op_id, rw)
-    except TypeChangedError:
-        done = False
+        return rule.match_and_rewrite(op_id, rw)
+    except TypeChangedError as error:
+        return NoMatch("{}", error.message)
     finally:
         rw.rollback()
-    return Match(g, op_id, (op_id,), outputs, {}) if done else None
 
 
 def explain(rule: Rule, g: Graph, op_id: int) -> str:
@@ -110,19 +111,15 @@ def explain(rule: Rule, g: Graph, op_id: int) -> str:
         wanted = ", ".join(f"{d}::{t}" if d else t for d, t in rule.root_keys())
         return f"{op.label} is not a root of {rule.name}, which starts at {wanted}"
     if not rule.compiled():
-        rw = Rewriter(g)
-        rw.at((op_id,), rule.name)
-        try:
-            done = rule.match_and_rewrite(op_id, rw)
-        finally:
-            rw.rollback()
-        return f"{rule.name} rewrites {op.label}" if done else f"{rule.name} declines: {done or 'no reason given'}"
+        done = _dry_run(rule, g, op_id)
+        why = done if isinstance(done, NoMatch) else "no reason given"  # a reason is false, as nothing is
+        return f"{rule.name} rewrites {op.label}" if done else f"{rule.name} declines: {why}"
     match = rule.match(g, op_id, trace=True)
     return f"{rule.name} matches {op.label}" if isinstance(match, Match) else f"{rule.name}: {match}"
 
 
-def rewrite_greedily(g: Graph, rules: Sequence[Rule], ctx: Context, *, into_bodies: bool = True) -> int:
-    """Apply rules until none fires; returns the number of rewrites.
+def rewrite_greedily(g: Graph, rules: Sequence[Rule], ctx: Context) -> int:
+    """Apply rules to a graph and its bodies until none fires; returns the number of rewrites.
 
     Raises:
         PassError: ``rewrite-budget``, when more than 10 rewrites an op took place; names the rules that fired most.
@@ -131,10 +128,10 @@ def rewrite_greedily(g: Graph, rules: Sequence[Rule], ctx: Context, *, into_bodi
     if ctx.present is not None and not rw.changed and ctx.present.isdisjoint(index.table):
         return 0
     with collector_off():
-        return _run(g, index, ctx, rw, into_bodies)
+        return _run(g, index, ctx, rw)
 
 
-def _run(g: Graph, index: RuleIndex, ctx: Context, rw: Rewriter, into_bodies: bool) -> int:
+def _run(g: Graph, index: RuleIndex, ctx: Context, rw: Rewriter) -> int:
     node = g._node
     queue: list[tuple[int, int]] = []
     holders: list[int] = []
@@ -166,10 +163,9 @@ def _run(g: Graph, index: RuleIndex, ctx: Context, rw: Rewriter, into_bodies: bo
                 queued.add(touched)
                 heapq.heappush(queue, (node[touched]["pos"], touched))
     count = fired.total()
-    if into_bodies:
-        for op_id in sorted(holders):
-            if op_id in node:
-                count += _rewrite_bodies(g, op_id, index, ctx, rw)
+    for op_id in sorted(holders):
+        if op_id in node:
+            count += _rewrite_bodies(g, op_id, index, ctx, rw)
     return count
 
 
@@ -222,7 +218,7 @@ def _rewrite_bodies(g: Graph, op_id: int, index: RuleIndex, ctx: Context, rw: Re
     for name, body in list(g.op(op_id).bodies()):
         copy: Graph = body.copy()
         inner = Rewriter(copy, rw.pass_name, rw.target)
-        fired = _run(copy, index, ctx, inner, True)
+        fired = _run(copy, index, ctx, inner)
         if fired:
             rw.update(op_id, attrs={**g.op(op_id).attrs, name: copy})
             count += fired

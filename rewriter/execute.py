@@ -77,7 +77,7 @@ class Runner:
         self._passed = [v for v in names if v in g.inputs]
         self._wanted = [v for v in names if v not in self._known and v not in self._passed]
         if self._wanted:
-            part = _part(g, self._wanted, {v: np.zeros(0, _dtype(g, v)) for v in g.inputs}, None)
+            part = _part(g, self._wanted, {v: np.zeros(0) for v in g.inputs}, None)
             for value in part.inputs:
                 part.nodes[value]["type"] = g.type_of(value)
             self._session = _Session(part)
@@ -93,11 +93,6 @@ class Runner:
         if computed:
             values.update(self._session.run(computed, feeds))
         return values if only is None else {v: values[v] for v in only}
-
-
-def _dtype(g: Graph, value: str) -> np.dtype[Any]:
-    kind = g.tensor_type(value)
-    return np.dtype(np.float32) if kind is None else kind.dtype.numpy
 
 
 def seeded_inputs(g: Graph, seed: int = 0, dims: Mapping[str, int] | None = None) -> dict[str, Array]:

@@ -118,14 +118,6 @@ class Graph(nx.DiGraph):  # type: ignore[misc]  # networkx is untyped
     # ---------------------------------------------------------------- model-level facts
 
     @property
-    def name(self) -> str:
-        return str(self.graph.get("name", ""))
-
-    @name.setter
-    def name(self, value: str) -> None:
-        self.graph["name"] = value
-
-    @property
     def inputs(self) -> tuple[str, ...]:
         """Names of the values that the caller must feed, in order (initializers listed as inputs left out)."""
         return tuple(v for v in self.graph.get("inputs", ()) if self.nodes[v]["const"] is None)
@@ -169,6 +161,13 @@ class Graph(nx.DiGraph):  # type: ignore[misc]  # networkx is untyped
     def ops(self) -> Iterator[tuple[int, Op]]:
         """All (id, op) pairs in no promised order; see :meth:`topological`."""
         return iter([(node, data["op"]) for node, data in self._node.items() if type(node) is int])
+
+    def all_ops(self) -> Iterator[Op]:
+        """The ops of the graph and of the bodies in it, in no promised order."""
+        for _, op in self.ops():
+            yield op
+            for _, body in op.bodies():
+                yield from body.all_ops()
 
     def values(self) -> Iterator[str]:
         """All value names, in order of insertion."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from coregraft.rewriter.errors import GraphError
 from coregraft.rewriter.graph import AttrRef, Floats, Graph, Op, Strings
 from coregraft.rewriter.opset import INTERNAL_OPSET
+from coregraft.rewriter.schema import first_schema
 from coregraft.rewriter.types import Const, DType
 
 if TYPE_CHECKING:
@@ -151,19 +152,11 @@ def _legal(op_type: str, domain: str, opset: int) -> _Legal | None:
     )
 
 
-@functools.cache
 def _schema(op_type: str, domain: str, opset: int) -> OpSchema | None:
     """The schema of an op at an opset; for an op of ai.onnx born between there and the internal opset its later one:
     onnxruntime's optimizer writes LayerNormalization into models of opset 13.
     """
-    from onnx import defs
-
-    for version in (opset, INTERNAL_OPSET) if not domain and opset < INTERNAL_OPSET else (opset,):
-        try:
-            return defs.get_schema(op_type, version, domain)
-        except defs.SchemaError:
-            continue
-    return None
+    return first_schema(domain, op_type, opset) if domain else first_schema("", op_type, opset, INTERNAL_OPSET)
 
 
 # ---------------------------------------------------------------- element types

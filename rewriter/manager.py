@@ -9,7 +9,7 @@ mutations are undone and a reproducer bundle is written.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from coregraft.rewriter import facts
 from coregraft.rewriter.collector import collector_off
 from coregraft.rewriter.contract import Context, Fact, Finding, Pass
 from coregraft.rewriter.errors import CoregraftError, GraphError, PassError, UsageError
-from coregraft.rewriter.graph import Graph, Op
+from coregraft.rewriter.graph import Graph
 from coregraft.rewriter.pipeline import PipelineLike, make_pass, parse_pipeline, to_text
 from coregraft.rewriter.rewriter import Rewriter
 from coregraft.rewriter.rule import RuleGroup
@@ -100,9 +100,7 @@ class PassManager:
         census = _Census(g)
         with collector_off():
             verify(g)
-            for pass_, automatic in self._schedule:
-                if automatic and facts.violated(next(iter(pass_.ensures)), g) is None:
-                    continue
+            for pass_, automatic in self._due(g):
                 report, census = self._run_one(pass_, g, automatic, reports, census)
                 reports.append(report)
                 if self.after_pass is not None:
@@ -122,13 +120,17 @@ class PassManager:
         g = graph.copy()
         found: list[Finding] = []
         census = _Census(g)
-        for pass_, automatic in self._schedule:
-            if automatic and facts.violated(next(iter(pass_.ensures)), g) is None:
-                continue
+        for pass_, automatic in self._due(g):
             if pass_.code or isinstance(pass_, RuleGroup):
                 found.extend(pass_.check(g, self._context(pass_, census)))
             census = self._run_one(pass_, g, automatic, [], census)[1]
         return list(dict.fromkeys(found)), g
+
+    def _due(self, g: Graph) -> Iterator[tuple[Pass, bool]]:
+        """What is to run next on the graph as it is by then; a pass that nobody asked for only where its fact lacks."""
+        for pass_, automatic in self._schedule:
+            if not automatic or any(facts.violated(fact, g) is not None for fact in sorted(pass_.ensures)):
+                yield pass_, automatic
 
     # ---------------------------------------------------------------- one pass
 
@@ -241,15 +243,7 @@ class _Census:
     """What a graph holds, counted anew only when a pass has changed it: most passes change nothing."""
 
     def __init__(self, g: Graph) -> None:
-        ops = [op for _, op in g.ops()]
         self.order = list(g)
-        self.ops = len(ops)
-        self.keys = frozenset(_keys(ops))
-
-
-def _keys(ops: Iterable[Op]) -> Iterator[tuple[str, str]]:
-    for op in ops:
-        yield op.key
-        for _, body in op.bodies():
-            yield from _keys(inner for _, inner in body.ops())
+        self.ops = sum(type(node) is int for node in self.order)
+        self.keys = frozenset(op.key for op in g.all_ops())
 

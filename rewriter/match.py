@@ -27,6 +27,11 @@ class NoMatch:
         return self.text.format(*self.args)
 
 
+def declined(result: Any) -> bool:
+    """Whether a rule answered with no rewrite: nothing, False, or a reason."""
+    return result is None or result is False or isinstance(result, NoMatch)
+
+
 class ValueView:
     """A value of the graph as a rule sees it; read-only."""
 
@@ -178,11 +183,6 @@ class Match:
     def output(self) -> ValueView:
         """The first output of the pattern."""
         return ValueView(self.graph, self.outputs[0])
-
-    @property
-    def ops(self) -> list[OpView]:
-        """All matched ops, the root first."""
-        return [OpView(self.graph, i) for i in self.op_ids]
 
     def no(self, text: str, *args: object) -> NoMatch:
         """A reason for not rewriting here; ``{}`` in the text take the arguments."""

@@ -111,7 +111,7 @@ class Matcher:
             value = attr(op, name)
             if isinstance(wanted, AttrCapture):
                 state.names[wanted.name] = _Captured(value)
-            elif not (wanted(value) if callable(wanted) else _equal(value, wanted)):
+            elif not (wanted(value) if callable(wanted) else value == wanted):
                 return self._fail(state, "{}: attribute {} = {} does not fit", op, name, value)
         operands = self._operands(pattern, op)
         if operands is None:
@@ -198,9 +198,3 @@ def _told(arg: Any) -> Any:
     if isinstance(arg, Op):
         return arg.label
     return "|".join(arg.types) if isinstance(arg, OpPattern) else show(arg) if isinstance(arg, Node) else arg
-
-
-def _equal(value: Any, wanted: Any) -> bool:
-    if isinstance(value, tuple) or isinstance(wanted, tuple):
-        return isinstance(value, tuple) and isinstance(wanted, tuple) and tuple(value) == tuple(wanted)
-    return bool(value == wanted)

@@ -32,10 +32,4 @@ def birth(op_type: str) -> int | None:
 def required_opset(g: Graph) -> int:
     """The version of ai.onnx to stamp a graph of internal forms with: :data:`INTERNAL_OPSET`, or more when
     it (or a body in it) uses an op born later."""
-    needed = INTERNAL_OPSET
-    for _, op in g.ops():
-        if op.domain == "":
-            needed = max(needed, birth(op.type) or 0)
-        for _, body in op.bodies():
-            needed = max(needed, required_opset(body))
-    return needed
+    return max((INTERNAL_OPSET, *(birth(op.type) or 0 for op in g.all_ops() if op.domain == "")))

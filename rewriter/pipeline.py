@@ -44,12 +44,8 @@ def to_toml(pipeline: Sequence[Pass]) -> str:
     """The pipeline as TOML: one ``[[pass]]`` table each, options at their default left out."""
     tables = []
     for p in pipeline:
-        lines = ["[[pass]]", f'name = "{registered_name(type(p))}"']
-        for f in dataclasses.fields(p):
-            value = getattr(p, f.name)
-            if value != (f.default if f.default_factory is dataclasses.MISSING else f.default_factory()):
-                lines.append(f"{f.name.replace('_', '-')} = {_toml(value)}")
-        tables.append("\n".join(lines) + "\n")
+        options = [f"{name} = {_toml(value)}" for name, value in p.options().items()]
+        tables.append("\n".join(["[[pass]]", f'name = "{registered_name(type(p))}"', *options]) + "\n")
     return "\n".join(tables)
 
 

@@ -59,9 +59,8 @@ class Provider:
         Raises:
             UsageError: ``plugin-broken``, naming the distribution, when that fails.
         """
-        module, _, attribute = self.reference.partition(":")
         try:
-            return getattr(importlib.import_module(module), attribute)
+            return _load(self.reference)
         except (ImportError, AttributeError) as error:
             raise UsageError(
                 "plugin-broken", f'"{self.name}" of {self.distribution} cannot be loaded: {error}'
@@ -96,11 +95,16 @@ class Registry:
                 self.items[kind][name] = Provider(name, reference, distribution)
 
 
-def _discover() -> Registry:
+def _load(reference: str) -> Any:
+    module, _, attribute = reference.partition(":")
+    return getattr(importlib.import_module(module), attribute)
+
+
+@functools.cache
+def _global() -> Registry:
     registry = Registry()
     for reference in _BUILTIN:
-        module, _, attribute = reference.partition(":")
-        registry.add(getattr(importlib.import_module(module), attribute), "coregraft")
+        registry.add(_load(reference), "coregraft")
     points = sorted({(p.value, p.name, _distribution(p)) for p in metadata.entry_points(group=GROUP)})
     for value, name, distribution in points:
         try:
@@ -115,11 +119,6 @@ def _discover() -> Registry:
 
 def _distribution(point: metadata.EntryPoint) -> str:
     return f"{point.dist.name} {point.dist.version}" if point.dist else "an unknown distribution"
-
-
-@functools.cache
-def _global() -> Registry:
-    return _discover()
 
 
 _override: list[Registry] = []
@@ -164,10 +163,9 @@ def pass_names() -> list[str]:
 
 def registered_name(cls: type[Pass]) -> str:
     """The name by which a pass can be asked for: with its plugin's owner in front, where it comes from one."""
-    for name, provider in sorted(registry().items["passes"].items()):
-        if provider.reference.endswith(f":{cls.__name__}") and provider.load() is cls:
-            return name
-    return cls.name
+    end = f":{cls.__name__}"
+    known = registry().items["passes"].items()
+    return min((name for name, p in known if p.reference.endswith(end) and p.load() is cls), default=cls.name)
 
 
 def pass_class(name: str) -> type[Pass]:

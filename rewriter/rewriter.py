@@ -11,9 +11,10 @@ import numpy as np
 
 from coregraft.rewriter.errors import CoregraftError
 from coregraft.rewriter.graph import Graph, Op, Origin
+from coregraft.rewriter.match import declined
 from coregraft.rewriter.shapes import completed, infer_op_types
 from coregraft.rewriter.target import Target
-from coregraft.rewriter.types import Array, Const, TensorType, ValueType
+from coregraft.rewriter.types import Array, Const, TensorType, ValueType, compatible
 
 #: What a value may be given as: its name, a view or handle with a ``name``, or None for an omitted operand.
 ValueLike = Any
@@ -190,7 +191,8 @@ class Rewriter:
         if a == b:
             return
         self._check_same_type(a, b)
-        if self.graph._pred[b]:  # what was known of the one holds for the other; inputs and constants say it themselves
+        producer = self.graph.producer(b)
+        if producer is not None:  # what was known of one holds for the other; inputs and constants say it themselves
             self.set_type(b, self._merged(a, b))
         for user in self.graph.users(a):
             self._set_op(user, _renamed(self.graph.op(user), a, b))
@@ -198,7 +200,8 @@ class Rewriter:
         if self.graph.is_output(a):
             self.set_outputs({name: b if source == a else source for name, source in self.graph.outputs.items()})
         self._record("replaced", _nothing)
-        self._touch_around(b)
+        if producer is not None:  # what reads a constant or an input does not care who else does
+            self.touched += [producer, *self.graph.users(b)]
 
     def set_outputs(self, outputs: Mapping[str, str]) -> None:
         """Re-source the graph's outputs; the public names stay."""
@@ -250,7 +253,7 @@ class Rewriter:
     def commit(self, op_ids: Sequence[int], old: Sequence[str], build: Callable[[], Any]) -> Any:
         """Let ``build`` insert a replacement for ``op_ids``; the values it returns take the names of ``old``.
 
-        ``build`` may return a falsy non-value (None or a NoMatch), which undoes what it inserted.
+        ``build`` may decline (None, False or a NoMatch), which undoes what it inserted.
 
         Raises:
             TypeChangedError: a new value differs in type from the old one; everything is undone.
@@ -260,7 +263,7 @@ class Rewriter:
         first_new: int = self.graph.graph.get("next_id", 0)
         try:
             result = build()
-            if result is None or result is False or (not isinstance(result, (str, tuple, list)) and not result):
+            if declined(result):
                 self.rollback(mark)
                 return result
             values = [self.name_of(v) for v in (result if isinstance(result, (tuple, list)) else (result,))]
@@ -435,18 +438,10 @@ class Rewriter:
         a, b = self.graph.type_of(old), self.graph.type_of(new)
         if a is None or b is None or a == b:
             return
-        if isinstance(a, TensorType) and isinstance(b, TensorType) and a.dtype == b.dtype:
-            if a.shape is None or b.shape is None:
-                return
-            if len(a.shape) == len(b.shape) and all(_compatible(x, y) for x, y in zip(a.shape, b.shape, strict=True)):
-                return
-        raise TypeChangedError(old, a, b)
-
-    def _touch_around(self, value: str) -> None:
-        producer = self.graph.producer(value)
-        if producer is not None:  # what reads a constant or an input does not care who else does
-            self.touched.append(producer)
-            self.touched.extend(self.graph.users(value))
+        if not isinstance(a, TensorType) or not isinstance(b, TensorType):
+            raise TypeChangedError(old, a, b)
+        if a.dtype != b.dtype or not compatible(a.shape, b.shape):
+            raise TypeChangedError(old, a, b)
 
 
 def _nothing() -> None:
@@ -456,10 +451,6 @@ def _nothing() -> None:
 def _clean(attrs: Mapping[str, Any]) -> dict[str, Any]:
     """Attributes as an op holds them: None is none at all, a list a tuple."""
     return {k: tuple(v) if type(v) is list else v for k, v in attrs.items() if v is not None}
-
-
-def _compatible(a: Any, b: Any) -> bool:
-    return a == b or not isinstance(a, int) or not isinstance(b, int)
 
 
 def _captures(attrs: Mapping[str, Any]) -> tuple[str, ...]:

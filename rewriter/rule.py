@@ -10,7 +10,8 @@ from typing import Any, ClassVar
 
 from coregraft.rewriter.contract import Context, Finding, Pass
 from coregraft.rewriter.graph import Graph
-from coregraft.rewriter.match import Match, NoMatch, ValueView
+from coregraft.rewriter.match import Match, NoMatch, ValueView, declined
+from coregraft.rewriter.matcher import Matcher
 from coregraft.rewriter.pattern import Pattern, trace
 from coregraft.rewriter.rewriter import Rewriter
 from coregraft.rewriter.types import Array, Const, ValueType
@@ -51,7 +52,7 @@ class Rule(Pass):
             return found
         rw.at(found.op_ids, type(self).__name__)
         result = rw.commit(found.op_ids, found.outputs, lambda: self.replacement(OpBuilder(rw, found), found))
-        return result if _declined(result) else True
+        return result if declined(result) else True
 
     def finding(self, m: Any) -> str:
         """What ``check`` says of a match, in one line: ``trouble``, or else what the rule does."""
@@ -66,8 +67,6 @@ class Rule(Pass):
 
     def match(self, g: Graph, op_id: int, *, trace: bool = False) -> Match | NoMatch:
         """The match at an op (``where`` included), or the reason for none. Never changes the graph."""
-        from coregraft.rewriter.matcher import Matcher
-
         key = g.op(op_id).key
         reason: NoMatch | None = None
         partial, deepest = NoMatch("the pattern does not fit"), -1
@@ -77,7 +76,7 @@ class Rule(Pass):
             matcher = Matcher(compiled, g, trace=trace)
             for found in matcher.matches(op_id):
                 verdict = self.where(found)
-                if verdict and not isinstance(verdict, NoMatch):
+                if verdict:
                     return found
                 if reason is None:
                     reason = verdict if isinstance(verdict, NoMatch) else NoMatch("{} declined", self.name)
@@ -110,10 +109,6 @@ class Rule(Pass):
 def _compile(rule: Rule) -> tuple[Pattern, ...]:
     # The underlying function: tracing must skip exactly one parameter, self, which pattern functions ignore.
     return trace(type(rule).pattern, rule)
-
-
-def _declined(result: Any) -> bool:
-    return result is None or result is False or isinstance(result, NoMatch)
 
 
 @dataclass(frozen=True)

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import functools
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from coregraft.rewriter.graph import Floats, Op, Strings
 from coregraft.rewriter.opset import INTERNAL_OPSET
+
+if TYPE_CHECKING:
+    from onnx.defs import OpSchema
+
+#: An opset of any domain that is newer than all that onnx knows.
+NEWEST = 10**6
 
 #: (domain, type) of the ops of two operands whose order does not matter.
 COMMUTATIVE: frozenset[tuple[str, str]] = frozenset(
@@ -35,15 +41,19 @@ def has_schema(op: Op) -> bool:
     return schema(op.domain, op.type) is not None
 
 
-@functools.cache
 def schema(domain: str, op_type: str) -> Any:
-    """The ``onnx.defs.OpSchema`` of an op, or None: the internal opset's, else that of the newest onnx knows."""
+    """The ``OpSchema`` (whose stub lacks methods) of an op, or None: the internal opset's, or else the newest."""
+    return first_schema(domain, op_type, INTERNAL_OPSET if domain == "" else NEWEST, NEWEST)
+
+
+@functools.cache
+def first_schema(domain: str, op_type: str, *opsets: int) -> OpSchema | None:
+    """The schema of an op at the first of these opsets of its domain that has the op, or None."""
     from onnx import defs
 
-    latest = defs.onnx_opset_version() if domain == "" else 10**6
-    for version in (INTERNAL_OPSET if domain == "" else latest, latest):
+    for opset in opsets:
         try:
-            return defs.get_schema(op_type, version, domain)
+            return defs.get_schema(op_type, opset, domain)
         except defs.SchemaError:
             continue
     return None

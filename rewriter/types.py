@@ -6,6 +6,7 @@ import enum
 import functools
 import hashlib
 import math
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -60,7 +61,7 @@ class DType(enum.IntEnum):
     @property
     def bits(self) -> int:
         """Bits an element takes in ONNX ``raw_data``; 0 for strings."""
-        return _BITS[self]
+        return _BITS.get(self, 0)
 
     @property
     def is_float(self) -> bool:
@@ -94,7 +95,8 @@ _NUMPY_NAMES: dict[DType, str] = {
 _BY_NUMPY_NAME = {name: dtype for dtype, name in _NUMPY_NAMES.items()}
 _FLOATS = frozenset(d for d, n in _NUMPY_NAMES.items() if n.startswith(("float", "bfloat")))
 _INTEGERS = frozenset(d for d, n in _NUMPY_NAMES.items() if n.startswith(("int", "uint")))
-_SMALL_BITS = {DType.UINT4: 4, DType.INT4: 4, DType.FLOAT4E2M1: 4, DType.UINT2: 2, DType.INT2: 2}
+_BITS = {d: 8 if d is DType.BOOL else int(re.findall(r"\d+", n)[0]) for d, n in _NUMPY_NAMES.items()}
+_SMALL_BITS = {dtype: bits for dtype, bits in _BITS.items() if bits < 8}
 _ML_DTYPES = frozenset({DType.BFLOAT16, *_SMALL_BITS, *(d for d, n in _NUMPY_NAMES.items() if n.startswith("float8"))})
 
 
@@ -108,16 +110,12 @@ def _numpy_dtype(dtype: DType) -> np.dtype[Any]:
     return np.dtype(_NUMPY_NAMES.get(dtype, "object"))
 
 
-def _bits(dtype: DType) -> int:
-    if dtype in _SMALL_BITS:
-        return _SMALL_BITS[dtype]
-    name = _NUMPY_NAMES.get(dtype, "")
-    if dtype in _ML_DTYPES:
-        return 16 if dtype is DType.BFLOAT16 else 8
-    return np.dtype(name).itemsize * 8 if name else 0
-
-
-_BITS = {dtype: _bits(dtype) for dtype in DType}
+def compatible(a: Sequence[Dim] | None, b: Sequence[Dim] | None) -> bool:
+    """Whether a tensor can have both shapes: they differ in no rank and no number that is known of both."""
+    if a is None or b is None:
+        return True
+    differ = (x != y and isinstance(x, int) and isinstance(y, int) for x, y in zip(a, b, strict=False))
+    return len(a) == len(b) and not any(differ)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from coregraft.rewriter.errors import GraphError
 from coregraft.rewriter.graph import Graph
 from coregraft.rewriter.legal import check_schema, check_types
 from coregraft.rewriter.opset import INTERNAL_OPSET
-from coregraft.rewriter.types import DType, TensorType
+from coregraft.rewriter.types import DType, TensorType, compatible
 
 
 def verify(g: Graph, ops: Iterable[int] | None = None) -> None:
@@ -108,9 +108,5 @@ def _check_value(
     kind = data["type"]
     if kind is None or not isinstance(kind, TensorType):
         return
-    shape = kind.shape if kind.shape is not None else const.shape
-    fixed = len(shape) == len(const.shape) and all(
-        not isinstance(d, int) or d == c for d, c in zip(shape, const.shape, strict=True)
-    )
-    if kind.dtype not in (const.dtype, DType.UNDEFINED) or not fixed:
+    if kind.dtype not in (const.dtype, DType.UNDEFINED) or not compatible(kind.shape, const.shape):
         raise GraphError("initializer-type", f"a constant {const.type} for a value {kind}", node=value)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from coregraft.rewriter.graph import Graph, Op, RawAttr
+from coregraft.rewriter.schema import NEWEST, first_schema
 from coregraft.rewriter.types import Const, DType, OpaqueType, TensorType, ValueType
 
 
@@ -36,19 +36,7 @@ def schema_types(
 
 def schema_of(op: Op, opsets: Mapping[str, int]) -> Any:
     """The ``onnx.defs.OpSchema`` of an op of the graph's opset, or the newest; None when onnx does not know the op."""
-    return _schema(op.type, opsets.get(op.domain, 1), op.domain)
-
-
-@functools.cache
-def _schema(op_type: str, version: int, domain: str) -> Any:
-    from onnx import defs
-
-    for at in (version, defs.onnx_opset_version()):  # of the graph's opset, or born after it
-        try:
-            return defs.get_schema(op_type, at, domain)
-        except defs.SchemaError:
-            continue
-    return None
+    return first_schema(op.domain, op.type, opsets.get(op.domain, 1), NEWEST)  # born after the graph's opset
 
 
 def _attribute(name: str, value: Any) -> Any:

@@ -7,9 +7,10 @@ import sys
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import numpy as np
 import pytest
 
-from coregraft.rewriter.driver import find, rewrite_greedily
+from coregraft.rewriter.driver import explain, find, rewrite_greedily
 from coregraft.rewriter.errors import PassError
 from coregraft.rewriter.onnx_io.text import parse, to_text
 from coregraft.rewriter.passes import Context, Rewriter, Rule
@@ -123,6 +124,25 @@ def test_a_replacement_that_changes_the_type_is_undone() -> None:
     assert rewrite_greedily(g, [Widen()], ctx) == 0
     assert to_text(g) == before
     assert any("would change" in reason for reason in ctx.declined)
+
+
+def test_explain_and_find_say_no_where_a_rule_without_a_pattern_changes_the_type() -> None:
+    @dataclass(frozen=True)
+    class Raise(Rule):
+        """Wrong: raises the rank."""
+
+        roots: ClassVar[tuple[str, ...]] = ("Relu",)
+
+        def match_and_rewrite(self, op_id: int, rw: Rewriter) -> Any:
+            op = rw.graph.op(op_id)
+            rw.replace([op_id], {op.outputs[0]: rw.insert("Unsqueeze", [op.inputs[0], np.array([0])])})
+            return True
+
+    g = parse("input x: float[2]\ny: float[2] = Relu(x)\noutput y\n")
+    before = to_text(g)
+    assert "declines" in (why := explain(Raise(), g, 0)) and "would change from float[2] to float[1,2]" in why
+    assert find(Raise(), g) == []
+    assert to_text(g) == before
 
 
 def test_a_rule_that_claims_without_changing_is_an_error() -> None:

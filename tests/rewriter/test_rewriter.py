@@ -161,6 +161,14 @@ def test_op_names_stay_unique_when_a_value_name_is_freed(g: Graph) -> None:
     assert len(names) == len(set(names))
 
 
+def test_op_names_are_numbered_from_the_first_that_is_free(g: Graph) -> None:
+    rw = Rewriter(g, "test")
+    for name in ("abs", "abs_2", "abs", "abs", "abs_2"):
+        rw.insert("Abs", ["a"], name=name)
+    made = [op.name for _, op in g.ops() if op.type == "Abs"]
+    assert made == ["abs", "abs_2", "abs_1", "abs_3", "abs_2_1"]
+
+
 def test_rollback_restores_the_type_and_content_of_a_value_that_was_dropped_since() -> None:
     g = parse("input x: float[2]\nconst c: float[2] = [1.0, 2.0]\ny = Add(x, c)\nz = Neg(x)\noutput z\n")
     before = to_text(g)

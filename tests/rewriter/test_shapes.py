@@ -376,6 +376,17 @@ def test_one_op_on_demand() -> None:
     assert infer_op_types(g, new) == [t("batch", "seq", "hidden")]
 
 
+def test_contents_are_found_through_any_number_of_ops_in_a_sweep_and_through_a_few_on_demand() -> None:
+    n = 2000  # more than Python would call itself
+    chain = [op("Shape", "x", "v0"), *(op("Add", f"v{i} one", f"v{i + 1}") for i in range(n))]
+    g = build({"x": t("n", 4)}, [*chain, op("ConstantOfShape", f"v{n}", "y")], ["y"], {"one": i64(1)})
+    infer_shapes(g)
+    assert g.type_of("y") == t(f"n + {n}", n + 4)
+    last = g.producer("y")
+    assert last is not None
+    assert infer_op_types(g, last) == [t(None, None)]
+
+
 def test_mismatches_are_listed_for_the_top_graph_only() -> None:
     """A branch that is not taken may well be wrong for the sizes at hand."""
     bad = body({}, [op("Reshape", "x seven", "a")], ["a"], {"seven": i64(7)})
