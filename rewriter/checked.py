@@ -29,9 +29,7 @@ def compare(pass_: Pass, before: Graph, after: Graph, inputs: Mapping[str, Array
     """Compare the values that a pass recomputes with those of the graph before it."""
     if pass_.equivalence is Equivalence.LOSSY:
         return Verdict(skipped="the pass is declared lossy")
-    if pass_.compares == "outputs":
-        return _compare_outputs(pass_, before, after, inputs)
-    region, pairs = _region(before, after)
+    region, pairs = _region(before, after) if pass_.compares == "region" else _whole(before, after)
     if not pairs:
         return Verdict()
     operands = sorted({v for i in region for v in after.op(i).operands if _is_boundary(after, region, v)})
@@ -50,37 +48,15 @@ def compare(pass_: Pass, before: Graph, after: Graph, inputs: Mapping[str, Array
         recomputed = sorted({new for _, new in pairs} - kept)
         found = run(after, {v: reference[v] for v in operands}, recomputed, region) if recomputed else {}
     except UnrunnableError as error:
-        return _unrunnable("part", error)
+        text = f"the rewritten part does not run: {error}"
+        return Verdict(skipped=text) if error.no_kernel else Verdict(failure=text)
+    reduction = _reduction_length(after, region)
     for old, new in pairs:
         value = found[new] if new in found else reference[new]
-        why = difference(reference[old], value, pass_, _reduction_length(after, region))
+        why = difference(reference[old], value, pass_, reduction)
         if why is not None:
             return Verdict(failure=f'"{old}" {why}')
     return Verdict()
-
-
-def _compare_outputs(pass_: Pass, before: Graph, after: Graph, inputs: Mapping[str, Array] | None) -> Verdict:
-    """Compare the graphs' outputs on the same inputs; everything in between may differ."""
-    try:
-        feeds = dict(inputs) if inputs is not None else seeded_inputs(before)
-        reference = run(before, feeds)
-    except UnrunnableError as error:
-        return Verdict(skipped=str(error))
-    try:
-        found = run(after, {v: feeds[v] for v in after.inputs})
-    except UnrunnableError as error:
-        return _unrunnable("graph", error)
-    reduction = _reduction_length(after, {i for i, _ in after.ops()})
-    for name, old in before.outputs.items():
-        why = difference(reference[old], found[after.outputs[name]], pass_, reduction)
-        if why is not None:
-            return Verdict(failure=f'output "{name}" {why}')
-    return Verdict()
-
-
-def _unrunnable(what: str, error: UnrunnableError) -> Verdict:
-    text = f"the rewritten {what} does not run: {error}"
-    return Verdict(skipped=text) if error.no_kernel else Verdict(failure=text)
 
 
 def difference(a: Array, b: Array, pass_: Pass, reduction: int = 1) -> str | None:
@@ -107,6 +83,11 @@ def difference(a: Array, b: Array, pass_: Pass, reduction: int = 1) -> str | Non
     if pass_.equivalence is Equivalence.APPROXIMATE:
         bound = max(bound, pass_.bound * max(scale, 1e-30))
     return None if error <= bound else f"differs by {error:.3g}, more than {bound:.3g} (largest magnitude {scale:.3g})"
+
+
+def _whole(before: Graph, after: Graph) -> tuple[set[int], list[tuple[str, str]]]:
+    """All ops, and the values that the graphs return: everything in between may differ."""
+    return {i for i, _ in after.ops()}, [(old, after.outputs[name]) for name, old in before.outputs.items()]
 
 
 def _region(before: Graph, after: Graph) -> tuple[set[int], list[tuple[str, str]]]:

@@ -118,7 +118,6 @@ class Pattern:
 
     outputs: tuple[Result, ...]
     captures: tuple[str, ...]
-    location: str = ""
 
     @property
     def root(self) -> OpPattern:
@@ -182,14 +181,12 @@ def trace(function: Callable[..., Any], rule: Any = None) -> tuple[Pattern, ...]
     captures = {p.name: Capture(p.name, optional=p.default is None) for p in parameters[2:]}
     result = function(rule, PatternOps(), *captures.values())
     alternatives = _flatten(result) if isinstance(result, AnyOf) else [result]
-    code = getattr(function, "__code__", None)
-    location = f"{code.co_filename}:{code.co_firstlineno}" if code else ""
     patterns = []
     for alternative in alternatives:
         outputs = tuple(alternative) if isinstance(alternative, tuple) else (alternative,)
         if not outputs or not all(isinstance(o, Result) for o in outputs):
             raise TypeError(f"{function.__qualname__}: a pattern must return the outputs of ops, not {result!r}")
-        patterns.append(Pattern(outputs, tuple(dict.fromkeys([*captures, *_extra_names(outputs)])), location))
+        patterns.append(Pattern(outputs, tuple(dict.fromkeys([*captures, *_extra_names(outputs)]))))
     return tuple(patterns)
 
 

@@ -238,7 +238,6 @@ def test_patterns_print() -> None:
     (compiled,) = trace(lambda self, op, x, w, b=None: op.Relu(op.Conv(x, w, b, group=1) + 1.0))
     assert show(compiled.outputs[0]) == "Relu(Add(Conv(x, w, b?, group=1), 1))"
     assert compiled.roots == (("", "Relu"),)
-    assert "test_pattern.py" in compiled.location
 
 
 def test_a_pattern_must_return_ops() -> None:
