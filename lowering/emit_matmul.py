@@ -42,16 +42,17 @@ def gemm(b: Emitter, op: Op) -> Any:
     transposed = bool(b.attr(op, "transB"))
     if not is_float(x):
         return _integer_gemm(b, op, x, w, c)
-    out = int(w.shape[0 if transposed else 1])
-    bias = None if c is None else _row(c, out)
     as_it_is = transposed and alpha == 1  # then a compressed weight stays compressed
-    if (w.val is not None or (as_it_is and is_const(w))) and (c is None or bias is not None):
-        return b.mb.linear(
-            x=transpose(b, x, [1, 0]) if b.attr(op, "transA") else x,
-            weight=w if as_it_is else like(x, (w.val if transposed else w.val.T).astype(np.float64) * alpha),
-            bias=like(x, np.zeros(out) if bias is None else bias.astype(np.float64) * beta),
-            name=b.name(op),
-        )
+    if w.val is not None or (as_it_is and is_const(w)):
+        out = int(w.shape[0 if transposed else 1])
+        bias = np.zeros(out) if c is None else _row(c, out)
+        if bias is not None:
+            return b.mb.linear(
+                x=transpose(b, x, [1, 0]) if b.attr(op, "transA") else x,
+                weight=w if as_it_is else like(x, (w.val if transposed else w.val.T).astype(np.float64) * alpha),
+                bias=like(x, bias.astype(np.float64) * beta),
+                name=b.name(op),
+            )
     y = b.mb.matmul(
         x=x, y=w, transpose_x=bool(b.attr(op, "transA")), transpose_y=transposed,
         **named(b.name(op) if alpha == 1 and c is None else None),
