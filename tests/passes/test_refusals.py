@@ -15,7 +15,7 @@ BARE = Target("iOS17", "mlprogram", ops={}, max_rank=5)
     ("text", "reason"),
     [
         ("opset com.microsoft 1\ninput x: float[2]\ny = com.microsoft.QOrderedGelu(x)\noutput y\n", "one GPU library"),
-        ("opset com.microsoft 1\ninput x: float[5,5]\ny = com.microsoft.Inverse(x)\noutput y\n", "at most 4x4"),
+        ("opset com.microsoft 1\ninput x: float[17,17]\ny = com.microsoft.Inverse(x)\noutput y\n", "max-size=16"),
         (
             "opset com.microsoft 1\ninput x: float[5]\ny = com.microsoft.Gelu(x, kind=1)\noutput y\n",
             "attribute kind is not known",
