@@ -88,6 +88,8 @@ def same(text: str, given: list[dict[str, Array]]) -> Graph:
     "p = Concat(h, [3], axis=0)\ny = Expand(1.5, p)",
     "u = Unsqueeze(s, [1])\np = Concat(h, [3], axis=0)\ny = Expand(u, p)",
     "y = Range(0, n, 1)",
+    "a, b = TopK(s, h)\nq = Reshape(b, [-1])\ny = Gather(r, q)",
+    "y = Clip(r, _, 0.5)",
     "z = Range(0, n, 1)\ny = Gather(r, z)",
     "g = Greater(r, 0.0)\ny = Where(g, r, [0.0, 0.0, 0.0, 0.0])",
 ])  # fmt: skip
@@ -327,6 +329,9 @@ output n
     "y = Slice(r, [0], [-1], [0])",
     "y = Slice(r, [0], [0], [0])",
     "y = Gather(r, [0], axis=0)",
+    "y = Split(r, h, axis=0)",
+    "q = Div(h, h)\ny = Slice(r, [1], [3], [1], q)",
+    "q = Where(some, [-1], [3])\ny = Slice(r, [0], q, [0])",
     "y = CumSum(r, 0)",
     "d, _ = Unique(s)\ny = Neg(d)",
     "const w: float[4] = [1.0, 2.0, 3.0, 4.0]\ny, d = LayerNormalization(r, w, axis=-1)\noutput d",
