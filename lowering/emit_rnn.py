@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 _COMMON = "activation_alpha activation_beta activations clip direction hidden_size layout"
 #: Activations that mean the same in ONNX and in MIL. The others have parameters that MIL's ops do not take.
 _ACTIVATIONS = {"sigmoid": "sigmoid", "tanh": "tanh", "relu": "relu"}
+_MIL_TYPES = frozenset({"lstm", "gru", "rnn"})
 _UNROLL = "run the pass that unrolls it, with a static sequence length"
 
 
@@ -149,6 +150,8 @@ def _cell(b: Emitter, op: Op, gates: tuple[int, ...], defaults: tuple[str, ...])
     x = source if b.since("iOS17") else cast(b, source, np.float32)
     if batch_first:
         x = transpose(b, x, [1, 0, 2])
+    if b.target.format == "neuralnetwork" and any(user.op_type in _MIL_TYPES for user in x.child_ops):
+        x = b.mb.identity(x=x)  # coremltools names a layer after what a recurrent op reads, and names it once
     _check_lengths(b, op, sizes_of(x)[0])
     if bias is not None:
         halves = bias.astype(np.float64).reshape(len(directions), 2, -1)

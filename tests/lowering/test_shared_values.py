@@ -46,6 +46,16 @@ BODIES: dict[str, tuple[str, str, dict[str, Any]]] = {
         "(float[3,1,2] x) => (float[3,1,1,2] y)", "y = GRU<hidden_size=2>(x, v, v)",
         {"v": np.random.default_rng(4).standard_normal((1, 6, 2)).astype(np.float32)},
     ),
+    "one sequence for several recurrent ops": (
+        "(float[3,1,2] x) => (float[3,1,1,2] y, float[3,2,1,2] z)",
+        "a = LSTM<hidden_size=2>(x, v, v) b = LSTM<hidden_size=2>(x, w, v) y = Add(a, b) "
+        "z = LSTM<hidden_size=2, direction=\"bidirectional\">(x, u, u)",
+        {
+            "v": np.random.default_rng(4).standard_normal((1, 8, 2)).astype(np.float32),
+            "w": np.random.default_rng(5).standard_normal((1, 8, 2)).astype(np.float32),
+            "u": np.random.default_rng(6).standard_normal((2, 8, 2)).astype(np.float32),
+        },
+    ),
     "only the last of three results": (
         "(float[3,1,2] x) => (float[1,1,2] c)", ", , c = LSTM<hidden_size=2>(x, v, v)",
         {"v": np.random.default_rng(4).standard_normal((1, 8, 2)).astype(np.float32)},
