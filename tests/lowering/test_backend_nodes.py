@@ -32,13 +32,13 @@ _CONSTANT = {
     "Resize": (1, 2, 3), "QuantizeLinear": (1, 2), "DequantizeLinear": (1, 2), "BatchNormalization": (1, 2, 3, 4),
     "Conv": (1, 2), "ConvTranspose": (1, 2), "LSTM": (1, 2, 3, 4, 7), "GRU": (1, 2, 3, 4), "RNN": (1, 2, 3, 4),
     "LayerNormalization": (1, 2), "InstanceNormalization": (1, 2), "GroupNormalization": (1, 2),
-    "RMSNormalization": (1,),
+    "RMSNormalization": (1,), "CastLike": (1,),
 }  # fmt: skip
 #: Element types that Core ML holds in wider ones, in which a cast to them would not round.
 _ROUNDED = ("BFLOAT16", "INT4", "UINT4", "INT2", "UINT2")
 #: What a case may be refused for: (code, part of the message).
 _REASONS = (
-    ("op-unsupported", "empty"), ("op-unsupported", "at random"), ("op-unsupported", "rank 6"),
+    ("op-unsupported", "empty"), ("empty-tensor", "no elements"), ("op-unsupported", "at random"), ("op-unsupported", "rank 6"),
     # What passes take apart before the emitters see it.
     ("op-unsupported", "no dilation"), ("op-unsupported", "Indices output"), ("op-unsupported", "no einsum"),
     ("op-unsupported", "cubic interpolation"), ("op-unsupported", "two spatial axes, not 3"),
