@@ -38,7 +38,8 @@ _CONSTANT = {
 _ROUNDED = ("BFLOAT16", "INT4", "UINT4", "INT2", "UINT2")
 #: What a case may be refused for: (code, part of the message).
 _REASONS = (
-    ("op-unsupported", "empty"), ("empty-tensor", "no elements"), ("op-unsupported", "at random"), ("op-unsupported", "rank 6"),
+    ("op-unsupported", "empty"), ("empty-tensor", "no elements"), ("op-unsupported", "at random"),
+    ("op-unsupported", "rank 6"),
     # What passes take apart before the emitters see it.
     ("op-unsupported", "no dilation"), ("op-unsupported", "Indices output"), ("op-unsupported", "no einsum"),
     ("op-unsupported", "cubic interpolation"), ("op-unsupported", "two spatial axes, not 3"),
