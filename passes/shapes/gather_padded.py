@@ -48,6 +48,9 @@ class GatherPadded(Trusting):
     equivalence: ClassVar[Equivalence] = Equivalence.BIT_EXACT
     roots: ClassVar[tuple[str, ...]] = ("Shape", "Slice")
 
+    def trusts(self, node: OpView) -> bool:
+        return node.type != "Shape"  # which is computed, whatever is declared
+
     def wanted(self, node: OpView, target: Target) -> bool:
         pad = need(node, 0).producer
         return target.ops is not None and pad is not None and (pad.domain, pad.type) == ("", "Pad") and computed(pad, 1)

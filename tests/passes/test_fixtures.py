@@ -84,7 +84,7 @@ def test_fixture(case: Case, request: pytest.FixtureRequest) -> None:
     result = manager.run(before)
     asked = [r for r in result.reports if not r.automatic]
     notes = [note for r in asked for note in r.notes if note.startswith("numbers not checked")]
-    assert not notes, notes
+    assert [note for note in notes if not note.endswith("declared lossy")] == []
     text = to_text(result.graph, exact=False)
     if "declines" in case.options:
         assert text == to_text(before, exact=False), "a negative case was rewritten"

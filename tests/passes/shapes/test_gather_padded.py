@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from coregraft.lowering import targets
+from coregraft.rewriter.manager import PassManager
+from coregraft.rewriter.onnx_io.text import parse
+
 from .conftest import FLOATS, X, declined, rewritten, vector
 
 #: Pad to at least a size, then cut the middle out: the body of CenterCropPad.
@@ -53,6 +57,13 @@ def test_a_part_of_the_shape() -> None:
     text = X + "input a: int64[6]\np = Pad(x, a)\n"
     text += "s = Shape(p, start=-2, end=3)\ne = Shape(p, start=2, end=1)\noutput s\noutput e\n"
     rewritten("gather-padded eliminate-dead-code", text, {"x": FLOATS, "a": vector(0, 1, 2, 0, 0, -1)})
+
+
+def test_only_what_a_declared_shape_settles_is_told_as_trusted() -> None:
+    text = X + "input a: int64[6]\ninput b: int64[1]\np = Pad(x, a)\ns = Shape(p)\n"
+    text += "e = Add(b, 2)\ny: float[2,3,4] = Slice(p, b, e, [0])\noutput s\noutput y\n"
+    reports = PassManager(["infer-shapes", "gather-padded"], targets.get("iOS17")).run(parse(text)).reports
+    assert [note.partition(":")[0] for note in reports[-1].notes] == ['"y"']
 
 
 @pytest.mark.parametrize("line", [
