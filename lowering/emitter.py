@@ -166,7 +166,7 @@ class Emitter:
         if array is None:
             raise UnsupportedError(
                 "const-needed", f"{what} must be known at compile time", node=op.label,
-                hint="pin the input shapes (--dim NAME=VALUE) so that it can be folded",
+                hint="it depends on the data: make it a constant, or compute it before the model",
             )  # fmt: skip
         return array
 
