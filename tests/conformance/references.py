@@ -33,7 +33,13 @@ def by_runtime(model: Any, feeds: dict[str, Array]) -> list[Array]:
 
 
 def by_evaluator(model: Any, feeds: dict[str, Array]) -> list[Array]:
-    """What onnx's evaluator gives; it raises what it likes."""
+    """What onnx's evaluator gives; it raises what it likes, and TypeError where the op has no result of that type."""
+    import onnx
     from onnx.reference import ReferenceEvaluator
 
-    return list(ReferenceEvaluator(model).run(None, feeds))
+    found = [np.asarray(a) for a in ReferenceEvaluator(model).run(None, feeds)]
+    for result, info in zip(found, onnx.shape_inference.infer_shapes(model).graph.output, strict=True):
+        kind = info.type.tensor_type.elem_type
+        if kind and onnx.helper.tensor_dtype_to_np_dtype(kind) != result.dtype:
+            raise TypeError(f"{info.name} is {result.dtype}")
+    return found
