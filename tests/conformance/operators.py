@@ -32,7 +32,8 @@ _OTHER_ENDS = ("rounded", "range", "refused", "disputed")
 _OTHERS_HEAD = """## Other targets, and half precision
 
 The same for ML Programs of other targets and in fp16, which is the default: all of ONNX's tests in both forms, and one
-of our variants in eight. *rounded* is farther from the result in fp32 than eight roundings in a row explain, though the
+of our variants in eight, as far as they have been tried. *rounded* is farther from the result in fp32 than eight
+roundings in a row explain, though the
 package gives that result when nothing is rounded; *range* exceeds what fp16 can hold.
 """
 _REFUSED = {"": REFUSED_ONNX, "com.microsoft": REFUSED, "ai.onnx.ml": REFUSED_ML}
@@ -127,15 +128,21 @@ def _others(record: Ratchet, variants: Mapping[str, FamilyRecord]) -> Iterator[s
     for setting in OTHERS:
         in_cases = _ends(Differences.load(OTHERS_FILE), setting, record.statuses())
         in_variants = _ends(variants_record.others(), setting, missed)
-        in_variants["right"] += sampled - in_variants.total()
+        if in_variants:
+            in_variants["right"] += sampled - in_variants.total()
         counts = in_cases + in_variants
-        del counts["not-applicable"]
+        del counts["not-applicable"], counts["untried"]
         cells = [counts.total(), counts["right"], *(counts[kind] for kind in _OTHER_ENDS)]
         yield f"| {setting.target} | {setting.precision} | {' | '.join(map(str, cells))} |"
 
 
 def _ends(differences: Differences, setting: Setting, base: Mapping[str, str]) -> Counter[str]:
-    """How often what ended how; what is right at the base and in the setting may be missing from the base."""
+    """How often what ended how, nothing where the setting has not been tried.
+
+    What is right at the base and in the setting may be missing from the base.
+    """
+    if str(setting) not in differences.rows:
+        return Counter()
     statuses = {**base, **differences.rows.get(str(setting), {})}
     return Counter(status.partition(":")[0] for status in statuses.values())
 
